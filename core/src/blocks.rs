@@ -1,0 +1,257 @@
+//! Where bytes are received, and how blocks return.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// How large blocks are and how many of them are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockLimits {
+    /// Length of the first block in bytes. Blocks grow fourfold up to `block_len`, so that a
+    /// connection that only says hello costs a page.
+    pub first_block_len: usize,
+    /// Length of a block in bytes, once bytes flow.
+    pub block_len: usize,
+    /// Blocks waiting for their slices to be dropped, at most. Past it a block is not waited for:
+    /// it is freed with its last slice, and the next one is allocated.
+    pub waiting_blocks_max: usize,
+}
+
+impl Default for BlockLimits {
+    fn default() -> Self {
+        // 256 KiB: at 6 Mbit/s a block lasts a third of a second, and one system call can take
+        // all that a burst has left in the socket.
+        Self { first_block_len: 4 << 10, block_len: 256 << 10, waiting_blocks_max: 512 }
+    }
+}
+
+/// What a pool holds and what it had to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockCounters {
+    /// Blocks held: the current one and those that wait for their slices.
+    pub held_blocks: usize,
+    /// Bytes of those blocks, whether pinned by a slice or free for reuse.
+    pub held_bytes: usize,
+    /// Blocks allocated since the start.
+    pub allocated: u64,
+    /// Blocks used again since the start.
+    pub reclaimed: u64,
+    /// Blocks let go because too many were waiting already.
+    pub past_bound: u64,
+}
+
+/// Blocks to receive into, first in first out, used again once every slice of them is dropped.
+///
+/// ```
+/// use forebay::blocks::{BlockLimits, BlockPool};
+/// let mut pool = BlockPool::new(BlockLimits::default());
+/// pool.writable().extend_from_slice(b"what recv wrote");
+/// let received = pool.take_received();
+/// assert_eq!(&received[..], b"what recv wrote");
+/// ```
+pub struct BlockPool {
+    limits: BlockLimits,
+    /// What is in it was received and not yet taken.
+    current: BytesMut,
+    /// Length of the next block to allocate.
+    next_len: usize,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    current_len: usize,
+    counters: BlockCounters,
+}
+
+struct Waiting {
+    block: BytesMut,
+    len: usize,
+}
+
+impl BlockPool {
+    /// A pool that has not allocated anything yet.
+    pub fn new(limits: BlockLimits) -> Self {
+        Self {
+            limits,
+            current: BytesMut::new(),
+            next_len: limits.first_block_len.clamp(1, limits.block_len),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            current_len: 0,
+            counters: BlockCounters::default(),
+        }
+    }
+
+    /// A block with room to receive: at least 16 KiB once blocks have grown to four times that,
+    /// and a quarter of a block before.
+    ///
+    /// Receive into its spare capacity; never make it grow.
+    pub fn writable(&mut self) -> &mut BytesMut {
+        let wanted = (16 << 10).min(self.current_len / 4).max(1);
+        self.with_room(wanted)
+    }
+
+    /// A block with room for `len` bytes, all in one piece. A block of its own if `len` is more
+    /// than a block has.
+    pub fn with_room(&mut self, len: usize) -> &mut BytesMut {
+        if self.current.capacity() - self.current.len() < len {
+            assert!(self.current.is_empty(), "take what was received before asking for more room");
+            self.replace_current(len);
+        }
+        &mut self.current
+    }
+
+    /// Takes what was received since the last call. The slices of it pin their block.
+    pub fn take_received(&mut self) -> Bytes {
+        self.current.split().freeze()
+    }
+
+    /// What the pool holds now and what it did so far.
+    pub fn counters(&self) -> BlockCounters {
+        BlockCounters {
+            held_blocks: self.waiting.len() + usize::from(self.current_len > 0),
+            held_bytes: self.waiting_bytes + self.current_len,
+            ..self.counters
+        }
+    }
+
+    fn replace_current(&mut self, len: usize) {
+        // Nobody reads from it any more: start over where it began.
+        if self.current_len >= len.max(self.next_len) && self.current.try_reclaim(self.current_len)
+        {
+            self.counters.reclaimed += 1;
+            return;
+        }
+        let full = std::mem::take(&mut self.current);
+        if self.current_len > 0 {
+            self.wait_for(Waiting { block: full, len: self.current_len });
+        }
+        match self.reclaim(len) {
+            Some(waiting) => (self.current, self.current_len) = (waiting.block, waiting.len),
+            None => self.allocate(len),
+        }
+    }
+
+    fn wait_for(&mut self, full: Waiting) {
+        // Blocks of another length (the small first ones, a single huge one) are not kept.
+        if full.len != self.limits.block_len {
+            return;
+        }
+        if self.waiting.len() >= self.limits.waiting_blocks_max {
+            self.counters.past_bound += 1;
+            return;
+        }
+        self.waiting_bytes += full.len;
+        self.waiting.push_back(full);
+    }
+
+    /// A block whose slices are all gone. Beyond the one that is needed, as many are kept as are
+    /// still in use; the rest is freed, so that memory follows the stream down as well as up.
+    fn reclaim(&mut self, len: usize) -> Option<Waiting> {
+        if len > self.limits.block_len || self.next_len < self.limits.block_len {
+            return None;
+        }
+        let block_len = self.limits.block_len;
+        let mut found = None;
+        let mut free = 0;
+        let mut pinned = 0;
+        let mut kept = VecDeque::new();
+        std::mem::swap(&mut kept, &mut self.waiting);
+        kept.retain_mut(|waiting| {
+            if !waiting.block.try_reclaim(block_len) {
+                pinned += 1;
+                return true;
+            }
+            if found.is_none() {
+                found = Some(std::mem::take(&mut waiting.block));
+                return false;
+            }
+            free += 1;
+            free <= pinned + 1
+        });
+        self.waiting = kept;
+        self.waiting_bytes = self.waiting.len() * block_len;
+        self.counters.reclaimed += u64::from(found.is_some());
+        found.map(|block| Waiting { block, len: block_len })
+    }
+
+    fn allocate(&mut self, len: usize) {
+        self.current_len = self.next_len.max(len);
+        self.current = BytesMut::with_capacity(self.current_len);
+        self.next_len = (self.next_len * 4).min(self.limits.block_len);
+        self.counters.allocated += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BufMut;
+
+    fn limits() -> BlockLimits {
+        BlockLimits { first_block_len: 1 << 10, block_len: 64 << 10, waiting_blocks_max: 8 }
+    }
+
+    fn receive(pool: &mut BlockPool, n: usize) -> Bytes {
+        let block = pool.writable();
+        let n = n.min(block.capacity() - block.len());
+        block.put_bytes(7, n);
+        pool.take_received()
+    }
+
+    #[test]
+    fn a_dropped_stream_uses_the_same_blocks_for_ever() {
+        let mut pool = BlockPool::new(limits());
+        for _ in 0..10_000 {
+            drop(receive(&mut pool, 9_000));
+        }
+        assert!(pool.counters().allocated <= 4, "{:?}", pool.counters());
+        assert_eq!(pool.counters().held_blocks, 1);
+    }
+
+    #[test]
+    fn a_ring_of_slices_settles_on_the_blocks_it_pins() {
+        let mut pool = BlockPool::new(limits());
+        let mut ring = VecDeque::new();
+        for _ in 0..10_000 {
+            ring.push_back(receive(&mut pool, 5_000));
+            if ring.len() > 40 {
+                ring.pop_front();
+            }
+        }
+        let counters = pool.counters();
+        assert!(counters.allocated <= 12, "{counters:?}");
+        assert_eq!(counters.past_bound, 0);
+    }
+
+    #[test]
+    fn blocks_past_the_bound_are_counted_and_freed() {
+        let mut pool = BlockPool::new(limits());
+        let held: Vec<_> = (0..200).map(|_| receive(&mut pool, 16 << 10)).collect();
+        let counters = pool.counters();
+        assert!(counters.past_bound > 0, "{counters:?}");
+        assert!(counters.held_blocks <= 9, "{counters:?}");
+        drop(held);
+    }
+
+    #[test]
+    fn one_old_slice_does_not_stop_the_others_from_returning() {
+        let mut pool = BlockPool::new(limits());
+        for _ in 0..20 {
+            drop(receive(&mut pool, 16 << 10));
+        }
+        let pinned = receive(&mut pool, 100);
+        for _ in 0..10_000 {
+            drop(receive(&mut pool, 9_000));
+        }
+        assert!(pool.counters().allocated <= 6, "{:?}", pool.counters());
+        assert!(pinned.iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn room_for_more_than_a_block_is_a_block_of_its_own() {
+        let mut pool = BlockPool::new(limits());
+        pool.with_room(1_000_000).put_bytes(1, 1_000_000);
+        assert_eq!(pool.take_received().len(), 1_000_000);
+        drop(receive(&mut pool, 10));
+        assert!(pool.counters().held_bytes < 100_000 + (1 << 20));
+    }
+}
