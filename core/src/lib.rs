@@ -4,4 +4,5 @@
 pub mod blocks;
 pub mod flv;
 pub mod rope;
+pub mod rtmp;
 pub mod time;

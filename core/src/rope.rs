@@ -19,6 +19,10 @@ pub fn copied_bytes() -> u64 {
     COPIED.load(Ordering::Relaxed)
 }
 
+pub(crate) fn count_copied(len: usize) {
+    COPIED.fetch_add(len as u64, Ordering::Relaxed);
+}
+
 /// A payload: slices of the blocks it was received into, in order.
 ///
 /// Cloning shares the slices and costs one reference count, however many there are. When the last
@@ -137,7 +141,7 @@ impl Rope {
 
     /// Copies all of it behind what `out` holds.
     pub fn copy_to(&self, out: &mut impl BufMut) {
-        COPIED.fetch_add(self.len() as u64, Ordering::Relaxed);
+        count_copied(self.len());
         self.slices().for_each(|slice| out.put_slice(slice));
     }
 
@@ -159,6 +163,11 @@ impl Rope {
         let mut out = Vec::with_capacity(self.len());
         self.copy_to(&mut out);
         Self::from(Bytes::from(out))
+    }
+
+    /// How many received pieces the payload is spread over.
+    pub fn run_count(&self) -> usize {
+        self.runs().len()
     }
 
     /// The bytes of `range`, sharing the slices.
@@ -251,11 +260,6 @@ pub(crate) struct RopeBuilder {
 impl RopeBuilder {
     fn inner(&mut self) -> &mut Inner {
         Arc::get_mut(&mut self.inner).expect("a rope in the making has one owner")
-    }
-
-    /// Bytes so far.
-    pub(crate) fn len(&self) -> usize {
-        self.inner.len
     }
 
     /// What the bookkeeping of one more run costs, beside the bytes themselves.
