@@ -1,6 +1,7 @@
 //! A live-streaming core without I/O.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod amf0;
 pub mod blocks;
 pub mod flv;
 pub mod rope;
