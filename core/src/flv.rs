@@ -2,6 +2,7 @@
 
 mod audio;
 mod enhanced;
+pub mod file;
 mod role;
 pub mod script;
 mod tag;

@@ -1,0 +1,3 @@
+//! The rows of the conformance checklist, one file per section, one test or more per row.
+
+mod flv_files;
