@@ -295,3 +295,38 @@ pub(super) fn tracks_of_parsed(
     let tracks = RawTracks::new(cursor, kind, four_cc.unwrap_or_default(), has_composition_time);
     tracks.take_while(move |_| parsed).map_while(Result::ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_cursor_reads_and_skips_across_slices() {
+        let bytes = Bytes::from_static(b"0123456789");
+        for len in 1..=bytes.len() {
+            let rope = bytes.chunks(len).map(|slice| bytes.slice_ref(slice)).collect::<Rope>();
+            let mut cursor = cursor(&rope);
+            assert_eq!(cursor.read(), Ok(*b"012"));
+            assert_eq!(cursor.skip(4), Ok(()));
+            assert_eq!((cursor.at(), cursor.left()), (7, 3));
+            let cut = HeaderError::Truncated { needed: 11, len: 10 };
+            assert_eq!(cursor.read::<4>(), Err(cut));
+            assert_eq!(cursor.skip(4), Err(cut));
+            assert_eq!(cursor.read(), Ok(*b"789"), "a failed read takes nothing");
+            assert_eq!((cursor.read_u8().is_err(), cursor.left()), (true, 0));
+        }
+    }
+
+    #[test]
+    fn a_header_of_many_fields_in_tiny_slices_visits_each_slice_once() {
+        // 300 000 ModEx packets of 3 bytes, every byte a slice.
+        let bytes = Bytes::from([0, 0, 0x17].repeat(300_000));
+        let rope = bytes.chunks(1).map(|slice| bytes.slice_ref(slice)).collect::<Rope>();
+        let visited = std::cell::Cell::new(0);
+        let slices = rope.slices().inspect(|_| visited.set(visited.get() + 1));
+        let mut cursor = Cursor { slices, slice: &[], at: 0, len: rope.len() };
+        assert!(read_mod_ex(&mut cursor, MOD_EX).is_err(), "no packet type follows");
+        assert_eq!(visited.get(), rope.len());
+    }
+}

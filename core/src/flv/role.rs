@@ -140,3 +140,53 @@ impl fmt::Debug for TrackSet {
         f.debug_set().entries(self.iter()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rope::Rope;
+    use crate::time::Timestamp;
+
+    fn role(kind: TagKind, payload: &'static [u8]) -> TagRole {
+        Tag { kind, timestamp: Timestamp::ZERO, payload: Rope::from(payload) }.role()
+    }
+
+    #[test]
+    fn what_obs_sends_has_the_roles_a_cache_needs() {
+        assert_eq!(role(TagKind::Script, b"\x02\x00\x0aonMetaData\x08"), TagRole::Metadata);
+        let header = TagRole::VideoSequenceHeader(TrackSet::PRIMARY);
+        assert_eq!(role(TagKind::Video, &[0x17, 0, 0, 0, 0, 1, 100, 0, 30]), header);
+        let header = TagRole::AudioSequenceHeader(TrackSet::PRIMARY);
+        assert_eq!(role(TagKind::Audio, &[0xAF, 0, 0x11, 0x90]), header);
+        assert_eq!(role(TagKind::Video, &[0x17, 1, 0, 0, 66, 0]), TagRole::Keyframe);
+        let inter = TagRole::InterFrame { disposable: false };
+        assert_eq!(role(TagKind::Video, &[0x27, 1, 0, 0, 166, 0]), inter);
+        assert_eq!(role(TagKind::Audio, &[0xAF, 1, 0x21]), TagRole::AudioFrame);
+        assert_eq!(role(TagKind::Video, &[0x17, 2, 0, 0, 0]), TagRole::EndOfSequence);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_other() {
+        assert_eq!(role(TagKind::Video, &[]), TagRole::Other);
+        assert_eq!(role(TagKind::Audio, &[]), TagRole::Other);
+        assert_eq!(role(TagKind::Script, b"\x02\x00\x0aonCuePoint"), TagRole::Other);
+        assert_eq!(role(TagKind::Video, &[0x17, 1, 0]), TagRole::Other);
+        assert_eq!(role(TagKind::Video, b"\x96\x66av01"), TagRole::Other);
+        // A configuration of no bytes must not replace the one in force.
+        assert_eq!(role(TagKind::Video, &[0x17, 0, 0, 0, 0]), TagRole::Other);
+        assert_eq!(role(TagKind::Audio, &[0xAF, 0]), TagRole::Other);
+    }
+
+    #[test]
+    fn a_track_set_holds_every_id() {
+        let odd: TrackSet = (0..=255).filter(|id| id % 2 == 1).collect();
+        assert!((0..=255).all(|id| odd.contains(id) == (id % 2 == 1)));
+        assert_eq!(odd.iter().collect::<Vec<_>>(), (0..128).map(|n| 2 * n + 1).collect::<Vec<_>>());
+        let some: TrackSet = [1, 63, 65, 255].into_iter().collect();
+        assert!(some.is_subset(&odd) && !odd.is_subset(&some));
+        assert!(!TrackSet::PRIMARY.is_subset(&odd) && TrackSet::default().is_subset(&some));
+        assert_eq!(TrackSet::PRIMARY, [0].into_iter().collect());
+        assert!(TrackSet::default().is_empty() && !some.is_empty());
+        assert_eq!(format!("{some:?}"), "{1, 63, 65, 255}");
+    }
+}
