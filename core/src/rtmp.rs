@@ -1,4 +1,7 @@
 //! How a connection unfolds: handshake, chunks, commands, media.
 
 pub mod chunk;
+mod handshake;
 pub mod message;
+
+pub use handshake::{ClientHandshake, HandshakeError, ServerHandshake};
