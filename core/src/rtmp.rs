@@ -1,6 +1,7 @@
 //! How a connection unfolds: handshake, chunks, commands, media.
 
 pub mod chunk;
+pub mod command;
 mod handshake;
 pub mod message;
 
