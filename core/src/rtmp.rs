@@ -4,5 +4,7 @@ pub mod chunk;
 pub mod command;
 mod handshake;
 pub mod message;
+mod url;
 
 pub use handshake::{ClientHandshake, HandshakeError, ServerHandshake};
+pub use url::{Url, UrlError};
