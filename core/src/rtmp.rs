@@ -4,7 +4,11 @@ pub mod chunk;
 pub mod command;
 mod handshake;
 pub mod message;
+pub mod server;
+mod session;
 mod url;
 
 pub use handshake::{ClientHandshake, HandshakeError, ServerHandshake};
+pub use server::ServerConnection;
+pub use session::{ConnectionError, Input};
 pub use url::{Url, UrlError};
