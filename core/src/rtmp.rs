@@ -1,6 +1,7 @@
 //! How a connection unfolds: handshake, chunks, commands, media.
 
 pub mod chunk;
+pub mod client;
 pub mod command;
 mod handshake;
 pub mod message;
@@ -8,6 +9,7 @@ pub mod server;
 mod session;
 mod url;
 
+pub use client::ClientConnection;
 pub use handshake::{ClientHandshake, HandshakeError, ServerHandshake};
 pub use server::ServerConnection;
 pub use session::{ConnectionError, Input};
