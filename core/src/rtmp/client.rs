@@ -109,6 +109,14 @@ pub enum ClientError {
         /// The server's words.
         description: String,
     },
+    /// The server took too long.
+    #[error("the server did not answer {awaited} within {after:?}")]
+    Unanswered {
+        /// What we waited for.
+        awaited: &'static str,
+        /// The limit, from the TCP connection on.
+        after: Duration,
+    },
     /// The server closed the connection before it had accepted.
     #[error("the server closed the connection before it answered {awaited}")]
     ClosedEarly {
@@ -228,11 +236,16 @@ impl ClientConnection {
             }
         }
         if self.deadline().is_some_and(|deadline| now >= deadline) {
-            let (awaited, after) = match self.awaited() {
-                Some(awaited) => (awaited, self.options.setup_timeout),
-                None => ("sign of life from the server", self.options.play_idle_timeout),
-            };
-            self.fail(ConnectionError::Timeout { awaited, after }.into());
+            self.fail(match self.awaited() {
+                Some(awaited) => {
+                    ClientError::Unanswered { awaited, after: self.options.setup_timeout }
+                }
+                None => ConnectionError::Timeout {
+                    awaited: "a sign of life from the server",
+                    after: self.options.play_idle_timeout,
+                }
+                .into(),
+            });
         }
     }
 
@@ -310,6 +323,9 @@ impl ClientConnection {
                     ConnectionError::Handshake { offset, source }
                 })?;
                 let done = handshake.is_done();
+                if self.input.is_empty() {
+                    self.input = Bytes::new();
+                }
                 self.session.write_raw(&answer.unwrap_or_default());
                 if done {
                     self.connect();
@@ -512,7 +528,7 @@ impl ClientConnection {
 
     fn close(&mut self) {
         self.phase = Phase::Closing;
-        self.input.clear();
+        self.input = Bytes::new();
     }
 }
 

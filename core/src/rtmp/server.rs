@@ -372,6 +372,9 @@ impl ServerConnection {
                     ConnectionError::Handshake { offset, source }
                 })?;
                 let done = handshake.is_done();
+                if self.input.is_empty() {
+                    self.input = Bytes::new();
+                }
                 self.session.write_raw(&answer.unwrap_or_default());
                 if done {
                     self.phase = Phase::Open;
@@ -439,7 +442,7 @@ impl ServerConnection {
 
     fn close(&mut self) {
         self.phase = Phase::Closing;
-        self.input.clear();
+        self.input = Bytes::new();
         self.streams.clear();
     }
 
@@ -473,13 +476,13 @@ impl ServerConnection {
         }
         let limits = &self.limits;
         let (awaited, after) = if let Phase::Handshake(_) = self.phase {
-            ("handshake", limits.handshake_timeout)
+            ("the handshake", limits.handshake_timeout)
         } else if !self.is_active() {
             ("publish or play", limits.setup_timeout)
         } else if self.publishes() {
-            ("byte from the publisher", limits.publish_idle_timeout)
+            ("a byte from the publisher", limits.publish_idle_timeout)
         } else if self.now >= self.received_at + limits.play_idle_timeout {
-            ("sign of life from the player", limits.play_idle_timeout)
+            ("a sign of life from the player", limits.play_idle_timeout)
         } else {
             return self.ping();
         };
