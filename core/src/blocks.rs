@@ -4,6 +4,24 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+/// Where encoded bytes go: a buffer, or blocks one after the other.
+pub trait Sink {
+    /// Appends all of `bytes`.
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for BytesMut {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
 /// How large blocks are and how many of them are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockLimits {
@@ -89,14 +107,26 @@ impl BlockPool {
         self.with_room(wanted)
     }
 
-    /// A block with room for `len` bytes, all in one piece. A block of its own if `len` is more
-    /// than a block has.
-    pub fn with_room(&mut self, len: usize) -> &mut BytesMut {
-        if self.current.capacity() - self.current.len() < len {
+    fn with_room(&mut self, len: usize) -> &mut BytesMut {
+        if self.room() < len {
             assert!(self.current.is_empty(), "take what was received before asking for more room");
-            self.replace_current(len);
+            self.replace_current();
         }
         &mut self.current
+    }
+
+    /// Room left in the current block, in bytes.
+    pub fn room(&self) -> usize {
+        self.current.capacity() - self.current.len()
+    }
+
+    /// Copies as much of `bytes` as the current block has room for, at least one byte. Says how
+    /// much. When there is no [`room`](Self::room), take what is in the block first.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let block = self.with_room(1);
+        let take = bytes.len().min(block.capacity() - block.len());
+        block.extend_from_slice(&bytes[..take]);
+        take
     }
 
     /// Takes what was received since the last call. The slices of it pin their block.
@@ -113,10 +143,9 @@ impl BlockPool {
         }
     }
 
-    fn replace_current(&mut self, len: usize) {
+    fn replace_current(&mut self) {
         // Nobody reads from it any more: start over where it began.
-        if self.current_len >= len.max(self.next_len) && self.current.try_reclaim(self.current_len)
-        {
+        if self.current_len >= self.next_len && self.current.try_reclaim(self.current_len) {
             self.counters.reclaimed += 1;
             return;
         }
@@ -124,14 +153,14 @@ impl BlockPool {
         if self.current_len > 0 {
             self.wait_for(Waiting { block: full, len: self.current_len });
         }
-        match self.reclaim(len) {
+        match self.reclaim() {
             Some(waiting) => (self.current, self.current_len) = (waiting.block, waiting.len),
-            None => self.allocate(len),
+            None => self.allocate(),
         }
     }
 
     fn wait_for(&mut self, full: Waiting) {
-        // Blocks of another length (the small first ones, a single huge one) are not kept.
+        // The small first blocks are not kept.
         if full.len != self.limits.block_len {
             return;
         }
@@ -145,8 +174,8 @@ impl BlockPool {
 
     /// A block whose slices are all gone. Beyond the one that is needed, as many are kept as are
     /// still in use; the rest is freed, so that memory follows the stream down as well as up.
-    fn reclaim(&mut self, len: usize) -> Option<Waiting> {
-        if len > self.limits.block_len || self.next_len < self.limits.block_len {
+    fn reclaim(&mut self) -> Option<Waiting> {
+        if self.next_len < self.limits.block_len {
             return None;
         }
         let block_len = self.limits.block_len;
@@ -173,8 +202,8 @@ impl BlockPool {
         found.map(|block| Waiting { block, len: block_len })
     }
 
-    fn allocate(&mut self, len: usize) {
-        self.current_len = self.next_len.max(len);
+    fn allocate(&mut self) {
+        self.current_len = self.next_len;
         self.current = BytesMut::with_capacity(self.current_len);
         self.next_len = (self.next_len * 4).min(self.limits.block_len);
         self.counters.allocated += 1;
@@ -244,14 +273,5 @@ mod tests {
         }
         assert!(pool.counters().allocated <= 6, "{:?}", pool.counters());
         assert!(pinned.iter().all(|&byte| byte == 7));
-    }
-
-    #[test]
-    fn room_for_more_than_a_block_is_a_block_of_its_own() {
-        let mut pool = BlockPool::new(limits());
-        pool.with_room(1_000_000).put_bytes(1, 1_000_000);
-        assert_eq!(pool.take_received().len(), 1_000_000);
-        drop(receive(&mut pool, 10));
-        assert!(pool.counters().held_bytes < 100_000 + (1 << 20));
     }
 }

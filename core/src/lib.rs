@@ -4,6 +4,10 @@
 pub mod amf0;
 pub mod blocks;
 pub mod flv;
+pub mod gop;
+pub mod hub;
 pub mod rope;
 pub mod rtmp;
+mod sync;
 pub mod time;
+pub mod wire_log;

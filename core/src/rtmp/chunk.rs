@@ -1,8 +1,9 @@
 //! ChunkReader, ChunkWriter: chunk streams to and from messages (RTMP 5.3).
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::message::{Message, message_type};
+use crate::blocks::Sink;
 use crate::rope::{self, Rope, RopeBuilder, RopePool};
 use crate::time::Timestamp;
 
@@ -555,12 +556,12 @@ impl ChunkWriter {
     }
 
     /// Appends a message in one piece.
-    pub fn write(&mut self, header: MessageHeader, payload: &[u8], out: &mut BytesMut) {
+    pub fn write(&mut self, header: MessageHeader, payload: &[u8], out: &mut impl Sink) {
         self.write_slices(header, payload.len(), std::iter::once(payload), out);
     }
 
     /// Appends a message, copying its payload.
-    pub fn write_rope(&mut self, header: MessageHeader, payload: &Rope, out: &mut BytesMut) {
+    pub fn write_rope(&mut self, header: MessageHeader, payload: &Rope, out: &mut impl Sink) {
         rope::count_copied(payload.len());
         self.write_slices(header, payload.len(), payload.slices(), out);
     }
@@ -576,7 +577,7 @@ impl ChunkWriter {
         header: MessageHeader,
         len: usize,
         slices: impl Iterator<Item = &'a [u8]>,
-        out: &mut BytesMut,
+        out: &mut impl Sink,
     ) {
         assert!(len <= 0xFF_FFFF, "a message has a 24-bit length (RTMP 5.3.1.2)");
         let extended = self.begin_message(header, len, out);
@@ -584,13 +585,14 @@ impl ChunkWriter {
         for mut slice in slices {
             while !slice.is_empty() {
                 if room == 0 {
-                    put_basic_header(3, header.csid, out);
+                    let mut continuation = HeaderBytes::basic(3, header.csid);
                     // RTMP 5.3.1.3: repeated on type 3, or players stop after 4 h 39 min.
-                    extended.into_iter().for_each(|value| out.put_u32(value));
+                    extended.into_iter().for_each(|value| continuation.put(value.to_be_bytes()));
+                    out.put(continuation.as_slice());
                     room = self.chunk_size as usize;
                 }
                 let take = slice.len().min(room);
-                out.put_slice(&slice[..take]);
+                out.put(&slice[..take]);
                 slice = &slice[take..];
                 room -= take;
             }
@@ -602,7 +604,7 @@ impl ChunkWriter {
         &mut self,
         header: MessageHeader,
         len: usize,
-        out: &mut BytesMut,
+        out: &mut impl Sink,
     ) -> Option<u32> {
         let MessageHeader { csid, type_id, stream_id, timestamp } = header;
         let previous = self.streams.iter_mut().find(|stream| stream.header.csid == csid);
@@ -615,14 +617,16 @@ impl ChunkWriter {
             fits.then_some(delta as u32)
         });
         let Some((previous, delta)) = previous.zip(delta) else {
-            put_basic_header(0, csid, out);
             let ms = timestamp.as_ms();
             let extended = (ms >= EXTENDED).then_some(ms);
-            out.put_uint(ms.min(EXTENDED).into(), 3);
-            out.put_uint(len as u64, 3);
-            out.put_u8(type_id);
-            out.put_u32_le(stream_id);
-            extended.into_iter().for_each(|value| out.put_u32(value));
+            let mut bytes = HeaderBytes::basic(0, csid);
+            bytes.put_u24(ms.min(EXTENDED));
+            bytes.put_u24(len as u32);
+            bytes.put([type_id]);
+            // The one little-endian field of the protocol (RTMP 5.3.1.2.5).
+            bytes.put(stream_id.to_le_bytes());
+            extended.into_iter().for_each(|value| bytes.put(value.to_be_bytes()));
+            out.put(bytes.as_slice());
             self.streams.retain(|stream| stream.header.csid != csid);
             self.streams.push(WrittenStream { header, len, delta: None });
             return extended;
@@ -633,34 +637,61 @@ impl ChunkWriter {
             (true, false) => 2,
             (false, _) => 1,
         };
-        put_basic_header(fmt, csid, out);
+        let mut bytes = HeaderBytes::basic(fmt, csid);
         if fmt < 3 {
-            out.put_uint(delta.into(), 3);
+            bytes.put_u24(delta);
         }
         if fmt < 2 {
-            out.put_uint(len as u64, 3);
-            out.put_u8(type_id);
+            bytes.put_u24(len as u32);
+            bytes.put([type_id]);
         }
+        out.put(bytes.as_slice());
         *previous = WrittenStream { header, len, delta: Some(delta) };
         None
     }
 }
 
-fn put_basic_header(fmt: u8, csid: u32, out: &mut BytesMut) {
-    match csid {
-        2..=63 => out.put_u8(fmt << 6 | csid as u8),
-        64..=319 => out.put_slice(&[fmt << 6, (csid - 64) as u8]),
-        320..=65599 => {
-            out.put_u8(fmt << 6 | 1);
-            out.put_u16_le((csid - 64) as u16);
+/// A chunk header in the making.
+struct HeaderBytes {
+    bytes: [u8; HEADER_LEN_MAX],
+    len: usize,
+}
+
+impl HeaderBytes {
+    /// Begins with the smallest basic header that has room for `csid` (RTMP 5.3.1.1).
+    fn basic(fmt: u8, csid: u32) -> Self {
+        let mut header = Self { bytes: [0; HEADER_LEN_MAX], len: 0 };
+        match csid {
+            2..=63 => header.put([fmt << 6 | csid as u8]),
+            64..=319 => header.put([fmt << 6, (csid - 64) as u8]),
+            320..=65599 => {
+                header.put([fmt << 6 | 1]);
+                header.put(((csid - 64) as u16).to_le_bytes());
+            }
+            _ => panic!("chunk stream id {csid} is none of 2 to 65599 (RTMP 5.3.1.1)"),
         }
-        _ => panic!("chunk stream id {csid} is none of 2 to 65599 (RTMP 5.3.1.1)"),
+        header
+    }
+
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
+        self.len += N;
+    }
+
+    fn put_u24(&mut self, value: u32) {
+        let [_, high, middle, low] = value.to_be_bytes();
+        self.put([high, middle, low]);
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::{BufMut, BytesMut};
 
     fn header(csid: u32, ms: u32) -> MessageHeader {
         MessageHeader { csid, type_id: 9, stream_id: 1, timestamp: Timestamp::from_ms(ms) }

@@ -4,3 +4,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod amf0;
+mod enhanced;
+mod flv_files;

@@ -1,0 +1,371 @@
+//! Topic: one stream key's tags, its publisher, and everybody who takes them.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::cursor::Cursor;
+use super::ring::{Class, Ring};
+use super::{Counters, HubLimits, Kind, Policy, StreamKey, SubscriberInfo, TopicInfo};
+use crate::flv::{Tag, TagKind};
+use crate::gop::{GopWatch, Placement};
+use crate::sync::{Mutex, MutexGuard};
+use crate::time::Timestamp;
+use crate::wire_log::{Protocol, WireLog};
+
+/// One stream key's place in the hub. Lives while it has a publisher or subscribers.
+pub(crate) struct Topic {
+    key: StreamKey,
+    state: Mutex<State>,
+}
+
+/// What the topic's lock protects.
+pub(crate) struct State {
+    pub(crate) limits: HubLimits,
+    pub(crate) ring: Ring,
+    pub(crate) gop: GopWatch,
+    /// Number of the newest publish; 0 before the first.
+    session: u64,
+    phase: Phase,
+    publisher: Option<String>,
+    publisher_waker: Option<Waker>,
+    /// How often a stream ended here, and the number behind its last tag.
+    pub(crate) ends: u64,
+    pub(crate) end_number: u64,
+    logs: [Option<SharedLog>; Protocol::ALL.len()],
+    slots: Vec<Option<Slot>>,
+    /// Added to the timestamps of this session, so that time goes on where the last one stopped.
+    shift: Option<u32>,
+    last_push: Option<Instant>,
+    newest_timestamp: Timestamp,
+    last_gop: GopLength,
+    gop_started: GopLength,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Nobody has published since the topic was made or ended.
+    Idle,
+    Live,
+    /// The publisher vanished and may return.
+    Grace,
+}
+
+struct SharedLog {
+    log: WireLog,
+    viewers: usize,
+}
+
+struct Slot {
+    kind: Kind,
+    peer: String,
+    policy: Policy,
+    waker: Option<Waker>,
+    counters: Counters,
+    /// Position at the last look, to tell the backlog of one that does not look any more.
+    number: u64,
+}
+
+/// Stream time and tags: of a GOP, or where one began.
+#[derive(Clone, Copy, Default)]
+struct GopLength {
+    ms: u64,
+    tags: u64,
+}
+
+impl Topic {
+    pub(crate) fn new(key: StreamKey, limits: HubLimits) -> Self {
+        let state = State {
+            limits,
+            ring: Ring::new(limits.ring),
+            gop: GopWatch::new(),
+            session: 0,
+            phase: Phase::Idle,
+            publisher: None,
+            publisher_waker: None,
+            ends: 0,
+            end_number: 0,
+            logs: [const { None }; Protocol::ALL.len()],
+            slots: Vec::new(),
+            shift: None,
+            last_push: None,
+            newest_timestamp: Timestamp::ZERO,
+            last_gop: GopLength::default(),
+            gop_started: GopLength::default(),
+        };
+        Self { key, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(crate) fn info(&self) -> TopicInfo {
+        self.lock().info(self.key.clone())
+    }
+}
+
+impl State {
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase != Phase::Idle
+    }
+
+    /// Whether a publisher is connected, not only awaited.
+    pub(crate) fn has_publisher(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
+    /// Whether the topic can be forgotten.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.phase == Phase::Idle && self.slots.iter().all(Option::is_none)
+    }
+
+    pub(crate) fn subscriber_count(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    pub(crate) fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// Begins a publish, taking over from whoever publishes now. Returns its number, and whom to
+    /// wake because he is superseded.
+    pub(crate) fn begin_session(&mut self, peer: String) -> (u64, Option<Waker>) {
+        let superseded = self.publisher_waker.take();
+        self.session += 1;
+        // A stream that nobody waited for starts its own time.
+        self.shift = (self.phase == Phase::Idle).then_some(0);
+        self.phase = Phase::Live;
+        self.publisher = Some(peer);
+        self.gop.begin_session();
+        self.ring.clear_entry_points();
+        (self.session, superseded)
+    }
+
+    /// Whether publish number `session` is the one that may push.
+    pub(crate) fn is_current(&self, session: u64) -> bool {
+        self.session == session && self.phase == Phase::Live
+    }
+
+    /// The publisher is gone without a word. Subscribers wait.
+    pub(crate) fn begin_grace(&mut self) {
+        self.phase = Phase::Grace;
+        self.publisher_waker = None;
+    }
+
+    /// The stream is over. Subscribers get what is left of it, and the end.
+    pub(crate) fn end_session(&mut self) {
+        self.phase = Phase::Idle;
+        self.publisher = None;
+        self.publisher_waker = None;
+        self.ends += 1;
+        self.end_number = self.ring.end();
+        self.gop.begin_session();
+        self.ring.clear_entry_points();
+    }
+
+    pub(crate) fn set_publisher_waker(&mut self, waker: &Waker) {
+        self.publisher_waker = Some(waker.clone());
+    }
+
+    /// Appends a tag to the ring and to the logs.
+    pub(crate) fn push(&mut self, now: Instant, mut tag: Tag, pinned: u32) {
+        let placement = self.gop.place(&tag);
+        let is_frame = !matches!(placement, Placement::Header | Placement::NewVideoHeader);
+        tag.timestamp = self.shifted(now, tag.timestamp, is_frame);
+        if matches!(placement, Placement::NewVideoHeader) {
+            self.ring.clear_entry_points();
+        }
+        let entry_headers =
+            matches!(placement, Placement::Entry).then(|| self.gop.headers().clone());
+        let is_entry = entry_headers.is_some();
+        let class = match (placement, tag.kind) {
+            (Placement::Header | Placement::NewVideoHeader, _) => Class::Header,
+            (Placement::Audio, _) | (Placement::Entry, TagKind::Audio) => Class::Audio,
+            (Placement::Entry, _) => Class::Video { disposable: false },
+            (Placement::Video { disposable }, _) => Class::Video { disposable },
+            (Placement::Orphan, _) => Class::Orphan,
+        };
+        for shared in self.logs.iter_mut().flatten() {
+            shared.log.append((class != Class::Orphan).then_some(&tag), is_entry);
+        }
+        self.ring.push(
+            tag,
+            pinned,
+            self.session,
+            class,
+            self.gop.headers().version(),
+            entry_headers,
+        );
+        let first = self.ring.first();
+        self.logs.iter_mut().flatten().for_each(|shared| shared.log.trim(first));
+        if is_entry && class != Class::Audio {
+            self.count_gop();
+        }
+    }
+
+    /// A returning publisher counts from zero again, and players stop at time that goes back: so
+    /// one constant is added per session, found at its first frame.
+    fn shifted(&mut self, now: Instant, timestamp: Timestamp, is_frame: bool) -> Timestamp {
+        let pause =
+            self.last_push.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let pause_ms = pause.as_millis().clamp(1, 3_600_000) as u32;
+        let resumed = self.newest_timestamp.plus_ms(pause_ms);
+        if self.shift.is_none() && is_frame {
+            self.shift = Some(resumed.as_ms().wrapping_sub(timestamp.as_ms()));
+        }
+        let Some(shift) = self.shift else { return resumed };
+        let timestamp = timestamp.plus_ms(shift);
+        if is_frame {
+            self.last_push = Some(now);
+            self.newest_timestamp = timestamp;
+        }
+        timestamp
+    }
+
+    fn count_gop(&mut self) {
+        let now = GopLength { ms: self.ring.clock_ms(), tags: self.ring.end() };
+        self.last_gop =
+            GopLength { ms: now.ms - self.gop_started.ms, tags: now.tags - self.gop_started.tags };
+        self.gop_started = now;
+    }
+
+    /// Shows viewers what was pushed, and says whom to wake.
+    pub(crate) fn flush(&mut self, wake: &mut Vec<Waker>) {
+        self.flush_logs();
+        wake.extend(self.slots.iter_mut().flatten().filter_map(|slot| slot.waker.take()));
+    }
+
+    fn flush_logs(&mut self) {
+        self.logs.iter_mut().flatten().for_each(|shared| shared.log.flush());
+    }
+
+    /// Makes room for a subscriber, and a log for the first viewer of its protocol.
+    pub(crate) fn join(&mut self, kind: Kind, peer: String, policy: Policy) -> usize {
+        if let Kind::Viewer(protocol) = kind {
+            self.open_log(protocol);
+        }
+        self.flush_logs();
+        let slot = Some(Slot {
+            kind,
+            peer,
+            policy,
+            waker: None,
+            counters: Counters::default(),
+            number: self.ring.end(),
+        });
+        match self.slots.iter().position(Option::is_none) {
+            Some(index) => {
+                self.slots[index] = slot;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    pub(crate) fn leave(&mut self, index: usize) {
+        let Some(slot) = self.slots[index].take() else { return };
+        if let Kind::Viewer(protocol) = slot.kind {
+            let shared = &mut self.logs[protocol as usize];
+            if let Some(log) = shared {
+                log.viewers -= 1;
+                if log.viewers == 0 {
+                    *shared = None;
+                }
+            }
+        }
+        while self.slots.last().is_some_and(Option::is_none) {
+            self.slots.pop();
+        }
+    }
+
+    fn open_log(&mut self, protocol: Protocol) {
+        let ring = &self.ring;
+        let shared = self.logs[protocol as usize].get_or_insert_with(|| {
+            // The newest GOP is what a joiner starts with; without one, what comes next.
+            let first = ring
+                .entry_point_within(self.limits.audio_gop_ms)
+                .map_or(ring.end(), |point| point.number);
+            let mut log = WireLog::new(protocol, first);
+            for (number, entry) in (first..).zip(ring.from(first)) {
+                let tag = (entry.class != Class::Orphan).then_some(&entry.tag);
+                log.append(tag, ring.entry_point_at(number).is_some());
+            }
+            SharedLog { log, viewers: 0 }
+        });
+        shared.viewers += 1;
+    }
+
+    pub(crate) fn log(&self, protocol: Protocol) -> Option<&WireLog> {
+        self.logs[protocol as usize].as_ref().map(|shared| &shared.log)
+    }
+
+    /// Notes a subscriber's position; `waker` if it waits for more.
+    pub(crate) fn note(&mut self, index: usize, cursor: &Cursor, waker: Option<&Waker>) {
+        let counters = cursor.counters(&self.ring);
+        if let Some(slot) = &mut self.slots[index] {
+            (slot.counters, slot.number) = (counters, cursor.number());
+            if let Some(waker) = waker {
+                match &mut slot.waker {
+                    Some(known) => known.clone_from(waker),
+                    None => slot.waker = Some(waker.clone()),
+                }
+            }
+        }
+    }
+
+    fn info(&self, key: StreamKey) -> TopicInfo {
+        let ring = &self.ring;
+        let entry = ring.newest_entry_point();
+        let recent = ring.clock_ms().saturating_sub(5_000).max(ring.clock_at(ring.first()));
+        let since = ring.number_at(recent);
+        let window_ms = ring.clock_ms() - ring.clock_at(since);
+        let subscribers = self.slots.iter().flatten().map(|slot| {
+            let number = slot.number.max(ring.first());
+            SubscriberInfo {
+                kind: slot.kind,
+                peer: slot.peer.clone(),
+                policy: slot.policy,
+                backlog_tags: ring.end() - slot.number,
+                backlog_bytes: ring.bytes() - ring.bytes_before(number),
+                backlog_ms: ring.clock_ms() - ring.clock_at(number),
+                counters: slot.counters,
+            }
+        });
+        TopicInfo {
+            key,
+            session: self.session,
+            is_live: self.has_publisher(),
+            publisher: self.publisher.clone(),
+            headers: self.gop.headers().clone(),
+            has_video: self.gop.has_video(),
+            has_audio: self.gop.has_audio(),
+            published_tags: ring.end(),
+            published_bytes: ring.bytes(),
+            bits_per_second: (ring.bytes() - ring.bytes_before(since)) * 8_000 / window_ms.max(1),
+            gop_ms: self.last_gop.ms,
+            gop_tags: self.last_gop.tags,
+            cached_ms: entry.map(|entry| ring.clock_ms() - ring.clock_at(entry.number)),
+            cached_tags: entry.map_or(0, |entry| ring.end() - entry.number),
+            ring_tags: ring.end() - ring.first(),
+            pinned_bytes: ring.pinned(),
+            log_bytes: self
+                .logs
+                .iter()
+                .flatten()
+                .map(|shared| shared.log.counters().held_bytes as u64)
+                .sum(),
+            subscribers: subscribers.collect(),
+        }
+    }
+}
+
+/// Shared by the publisher's and the subscribers' handles.
+pub(crate) type SharedTopic = Arc<Topic>;

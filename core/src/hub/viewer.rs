@@ -1,0 +1,319 @@
+//! Viewer: takes a topic as bytes of one protocol, mostly straight from its wire log.
+
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::cursor::{Cursor, HeadersDue, Step};
+use super::topic::{SharedTopic, State};
+use super::{Counters, Hub, Lag, Receive};
+use crate::time::Timestamp;
+use crate::wire_log::{Encoder, Protocol};
+
+/// Takes bytes. Dropping it leaves the topic.
+///
+/// The loop of whoever has the socket: [`poll_batch`](Self::poll_batch), write some of the batch,
+/// say how much with [`advance`](Self::advance). Between two tags, when
+/// [`is_between_tags`](Self::is_between_tags), other bytes may be written too.
+///
+/// While it takes everything, it is a position in the log and a write is a few slices of it. With
+/// audio or video turned off, or while it waits for a picture, its tags are encoded one by one.
+pub struct Viewer {
+    hub: Hub,
+    topic: SharedTopic,
+    protocol: Protocol,
+    stream_id: u32,
+    slot: usize,
+    cursor: Cursor,
+    /// Where in the log: it began at a place to start and has taken everything since.
+    in_log: bool,
+    /// For what is not in the log; made when it is needed.
+    encoder: Option<Box<Encoder>>,
+    /// The rest of a tag whose beginning was written, and what remains to be counted for it.
+    rest: SmallVec<[Bytes; 2]>,
+    rest_tag: Option<GivenTag>,
+    batch: Batch,
+    is_new: bool,
+    /// The newest tag that was written and not looked at since.
+    last_written: Option<u64>,
+}
+
+/// Bytes to write, as slices.
+#[derive(Default)]
+pub struct Batch {
+    slices: SmallVec<[Bytes; 4]>,
+    /// Bytes at the front that are headers for this viewer, not tags of the stream.
+    headers_len: usize,
+    tags: SmallVec<[GivenTag; 8]>,
+    lags: SmallVec<[Lag; 1]>,
+}
+
+#[derive(Clone, Copy)]
+struct GivenTag {
+    /// Where it ends in the batch.
+    end: usize,
+    payload_len: u32,
+    is_orphan: bool,
+}
+
+impl Batch {
+    /// The slices to write, in order.
+    pub fn slices(&self) -> &[Bytes] {
+        &self.slices
+    }
+
+    /// Bytes in all slices.
+    pub fn len(&self) -> usize {
+        self.slices.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
+    /// What was lost before these bytes.
+    pub fn lags(&self) -> &[Lag] {
+        &self.lags
+    }
+
+    fn clear(&mut self) {
+        self.slices.clear();
+        self.headers_len = 0;
+        self.tags.clear();
+        self.lags.clear();
+    }
+}
+
+/// What a viewer's next bytes are.
+pub enum Next<'a> {
+    /// Write these.
+    Batch(&'a Batch),
+    /// The stream ended, and everything was written.
+    End,
+    /// It fell behind further than its policy allows.
+    Disconnected,
+}
+
+impl Viewer {
+    pub(super) fn new(
+        hub: Hub,
+        topic: SharedTopic,
+        protocol: Protocol,
+        stream_id: u32,
+        slot: usize,
+        cursor: Cursor,
+    ) -> Self {
+        Self {
+            hub,
+            topic,
+            protocol,
+            stream_id,
+            slot,
+            cursor,
+            in_log: false,
+            encoder: None,
+            rest: SmallVec::new(),
+            rest_tag: None,
+            batch: Batch::default(),
+            is_new: true,
+            last_written: None,
+        }
+    }
+
+    /// The next bytes, about `len_max` of them; if there are none, the task is woken at the
+    /// publisher's next flush.
+    pub fn poll_batch(&mut self, cx: &mut Context<'_>, len_max: usize) -> Poll<Next<'_>> {
+        self.batch.clear();
+        if !self.rest.is_empty() {
+            self.batch.slices.extend(self.rest.iter().cloned());
+            return Poll::Ready(Next::Batch(&self.batch));
+        }
+        let topic = self.topic.clone();
+        let mut state = topic.lock();
+        if let Some(number) = self.last_written.take() {
+            self.cursor.has_seen(&state.ring, number);
+        }
+        let end = loop {
+            match self.cursor.step(&state) {
+                Step::Headers(due) => self.encode_headers(&due),
+                Step::Lag(lag) => {
+                    self.in_log = false;
+                    self.batch.lags.push(lag);
+                }
+                Step::Tag(number) => {
+                    self.take_tags(&state, number, len_max);
+                    break None;
+                }
+                Step::Pending => break None,
+                Step::End => break Some(Next::End),
+                Step::Disconnected => break Some(Next::Disconnected),
+            }
+        };
+        let wait = self.batch.is_empty() && end.is_none();
+        state.note(self.slot, &self.cursor, wait.then_some(cx.waker()));
+        drop(state);
+        if !self.batch.is_empty() {
+            // What ends the stream is found again once this is written.
+            return Poll::Ready(Next::Batch(&self.batch));
+        }
+        end.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// `written` bytes of the last batch are written; the others will come again.
+    pub fn advance(&mut self, written: usize) {
+        let mut left = written;
+        let mut slices = std::mem::take(&mut self.batch.slices);
+        slices.retain(|slice| {
+            let take = left.min(slice.len());
+            left -= take;
+            let _written = slice.split_to(take);
+            !slice.is_empty()
+        });
+        if !self.rest.is_empty() {
+            self.rest = slices.into_iter().collect();
+            if self.rest.is_empty() {
+                self.rest_tag.take().into_iter().for_each(|tag| self.count(&[tag]));
+            }
+            return;
+        }
+        if written < self.batch.headers_len {
+            let rest_len = self.batch.headers_len - written;
+            self.keep_rest(slices, rest_len, None);
+            self.forget_taken();
+            return;
+        }
+        let tags = std::mem::take(&mut self.batch.tags);
+        let whole = tags.partition_point(|tag| tag.end <= written);
+        self.count(&tags[..whole]);
+        if let Some(tag) = tags.get(whole) {
+            let start = whole.checked_sub(1).map_or(self.batch.headers_len, |last| tags[last].end);
+            if written > start {
+                self.keep_rest(slices, tag.end - written, Some(*tag));
+            }
+            self.forget_taken();
+        }
+    }
+
+    /// Only the log can give again what was not written; tags encoded for this viewer alone are
+    /// one to a batch, and so either begun or not.
+    fn forget_taken(&mut self) {
+        if !self.in_log {
+            self.encoder.iter_mut().for_each(|encoder| encoder.reset());
+        }
+    }
+
+    fn keep_rest(
+        &mut self,
+        slices: impl IntoIterator<Item = Bytes>,
+        len: usize,
+        tag: Option<GivenTag>,
+    ) {
+        let mut left = len;
+        self.rest_tag = tag;
+        self.rest = slices
+            .into_iter()
+            .map_while(|mut slice| {
+                slice.truncate(left);
+                left -= slice.len();
+                (!slice.is_empty()).then_some(slice)
+            })
+            .collect();
+    }
+
+    fn count(&mut self, tags: &[GivenTag]) {
+        for tag in tags {
+            match tag.is_orphan {
+                true => self.cursor.skipped_orphan(u64::from(tag.payload_len)),
+                false => {
+                    self.last_written = Some(self.cursor.number());
+                    self.cursor.given(1, u64::from(tag.payload_len));
+                }
+            }
+        }
+    }
+
+    fn encode_headers(&mut self, due: &HeadersDue) {
+        self.in_log = false;
+        let mut out = BytesMut::new();
+        let mut encoder = Encoder::new(self.protocol, self.stream_id);
+        // The first tag of an FLV file has time 0 (FLV E.4.1).
+        let is_first_of_file = self.is_new && self.protocol == Protocol::Flv;
+        let timestamp = if is_first_of_file { Timestamp::ZERO } else { due.timestamp };
+        self.is_new = false;
+        due.headers.tags().for_each(|tag| encoder.encode_at(tag, timestamp, &mut out));
+        self.batch.headers_len += out.len();
+        self.batch.slices.extend((!out.is_empty()).then(|| out.freeze()));
+    }
+
+    fn take_tags(&mut self, state: &State, number: u64, len_max: usize) {
+        let starts_here = state.ring.entry_point_at(number).is_some();
+        let own_stream_id =
+            self.protocol == Protocol::Rtmp && self.stream_id != Encoder::RTMP_STREAM_ID;
+        self.in_log = (self.in_log || starts_here)
+            && self.cursor.takes_all()
+            && !own_stream_id
+            && !self.cursor.is_pressed(&state.ring);
+        match state.log(self.protocol).filter(|log| self.in_log && log.first() <= number) {
+            Some(log) => {
+                self.encoder = None;
+                let (start, limit) = (log.start_of(number), len_max as u64);
+                let mut end = start;
+                for (tag_end, entry) in log.ends_from(number).zip(state.ring.from(number)) {
+                    if tag_end - start > limit && end > start {
+                        break;
+                    }
+                    self.batch.tags.push(GivenTag {
+                        end: self.batch.headers_len + (tag_end - start) as usize,
+                        payload_len: entry.tag.payload.len() as u32,
+                        is_orphan: tag_end == end,
+                    });
+                    end = tag_end;
+                }
+                self.batch.slices.extend(log.slices(start, end));
+            }
+            None => {
+                self.in_log = false;
+                let Some(entry) = state.ring.get(number) else { return };
+                let mut out = BytesMut::new();
+                let (protocol, stream_id) = (self.protocol, self.stream_id);
+                let encoder =
+                    self.encoder.get_or_insert_with(|| Box::new(Encoder::new(protocol, stream_id)));
+                encoder.encode(&entry.tag, &mut out);
+                let payload_len = entry.tag.payload.len() as u32;
+                let end = self.batch.headers_len + out.len();
+                self.batch.tags.push(GivenTag { end, payload_len, is_orphan: false });
+                self.batch.slices.push(out.freeze());
+            }
+        }
+    }
+
+    /// Whether the last byte written was the last of a tag.
+    pub fn is_between_tags(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// What kinds it wants from now on.
+    pub fn set_receive(&mut self, receive: Receive) {
+        self.cursor.set_receive(receive);
+    }
+
+    /// The account: published, delivered, lost, unsent.
+    pub fn counters(&self) -> Counters {
+        self.cursor.counters(&self.topic.lock().ring)
+    }
+
+    /// Which kinds of media the stream had so far: audio, video.
+    pub fn has_audio_video(&self) -> (bool, bool) {
+        let state = self.topic.lock();
+        (state.gop.has_audio(), state.gop.has_video())
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.topic.lock().leave(self.slot);
+        self.hub.forget_if_unused(self.topic.key());
+    }
+}
