@@ -12,10 +12,9 @@ use super::command::{Command, CommandLimits, Level};
 use super::handshake::ServerHandshake;
 use super::message::{Message, message_type};
 use super::session::{
-    CSID_CONNECTION, CSID_STREAM, ConnectionError, Input, Session, strip_set_data_frame,
-    user_control,
+    CSID_CONNECTION, CSID_STREAM, ConnectionError, Input, Session, to_relayed, user_control,
 };
-use crate::flv::{Tag, TagKind};
+use crate::flv::Tag;
 
 /// Bytes collected before they are sent although there is more to say: a peer that asks much in
 /// one piece must not make us hold all answers.
@@ -412,11 +411,7 @@ impl ServerConnection {
         let tags =
             message.into_tags().map_err(|source| ConnectionError::Aggregate { offset, source })?;
         for tag in tags {
-            let tag = match tag.kind {
-                TagKind::Script => strip_set_data_frame(tag),
-                _ => Some(tag),
-            };
-            let Some(tag) = tag else { continue };
+            let Some(tag) = to_relayed(tag) else { continue };
             let pinned = (offset - self.tag_end).min(u32::MAX.into()) as u32;
             self.tag_end = offset;
             self.outputs.push_back(Output::Tag { stream_id, tag, pinned });
