@@ -561,6 +561,18 @@ fn broken_chunks_end_the_connection_behind_what_came_before() {
 }
 
 #[test]
+fn an_aggregate_of_nothing_but_empty_parts_is_refused() {
+    let mut host = Host::new();
+    let mut peer = Peer::connected(&mut host);
+    let part = |ms: u8| [8, 0, 0, 2, 0, 0, ms, 0, 0, 0, 0, 0xAF, ms, 0, 0, 0, 13];
+    peer.publish(1, "cam").message(22, 1, 1000, &[part(10), part(33)].concat());
+    peer.message(22, 1, 2000, &[0; 15].repeat(100_000)).exchange(&mut host);
+    let times: Vec<_> = host.seen.tags.iter().map(|(_, tag)| tag.timestamp.as_ms()).collect();
+    assert_eq!(times, [1000, 1023]);
+    assert!(matches!(host.seen.error, Some(ConnectionError::Aggregate { .. })));
+}
+
+#[test]
 fn answers_do_not_pile_up() {
     let mut host = Host::new();
     let mut peer = Peer::connected(&mut host);
