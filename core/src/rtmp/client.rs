@@ -10,12 +10,12 @@ use super::command::{Command, CommandError, CommandLimits, connect_object};
 use super::handshake::ClientHandshake;
 use super::message::{Message, message_type};
 use super::session::{
-    CSID_CONNECTION, CSID_STREAM, ConnectionError, HANDSHAKE_LEN, Input, Session,
-    strip_set_data_frame, user_control, with_body,
+    CSID_CONNECTION, CSID_STREAM, ConnectionError, HANDSHAKE_LEN, Input, Session, to_relayed,
+    user_control, with_body,
 };
 use super::url::Url;
 use crate::amf0::Value;
-use crate::flv::{Tag, TagKind};
+use crate::flv::{Tag, TagKind, script};
 use crate::rope::Rope;
 
 /// Audio and metadata go on one chunk stream and video on another, as FFmpeg has it: headers are
@@ -108,6 +108,14 @@ pub enum ClientError {
         code: String,
         /// The server's words.
         description: String,
+    },
+    /// The server took too long.
+    #[error("the server did not answer {awaited} within {after:?}")]
+    Unanswered {
+        /// What we waited for.
+        awaited: &'static str,
+        /// The limit, from the TCP connection on.
+        after: Duration,
     },
     /// The server closed the connection before it had accepted.
     #[error("the server closed the connection before it answered {awaited}")]
@@ -228,11 +236,16 @@ impl ClientConnection {
             }
         }
         if self.deadline().is_some_and(|deadline| now >= deadline) {
-            let (awaited, after) = match self.awaited() {
-                Some(awaited) => (awaited, self.options.setup_timeout),
-                None => ("sign of life from the server", self.options.play_idle_timeout),
-            };
-            self.fail(ConnectionError::Timeout { awaited, after }.into());
+            self.fail(match self.awaited() {
+                Some(awaited) => {
+                    ClientError::Unanswered { awaited, after: self.options.setup_timeout }
+                }
+                None => ConnectionError::Timeout {
+                    awaited: "a sign of life from the server",
+                    after: self.options.play_idle_timeout,
+                }
+                .into(),
+            });
         }
     }
 
@@ -270,11 +283,11 @@ impl ClientConnection {
             _ => panic!("tags are sent once the publisher has started"),
         };
         let csid = if tag.kind == TagKind::Video { CSID_VIDEO } else { CSID_AUDIO };
-        if is_metadata(tag) {
+        if tag.kind == TagKind::Script && script::is_on_meta_data(&tag.payload) {
             // FLV E.5: it tells the server to keep them for those who join.
             let command = Bytes::from_static(b"\x02\0\x0d@setDataFrame");
-            let payload: Rope =
-                std::iter::once(command).chain(tag.payload.owned_slices()).collect();
+            let metadata = script::strip_set_data_frame(&tag.payload);
+            let payload: Rope = std::iter::once(command).chain(metadata.owned_slices()).collect();
             return self.session.write_tag(csid, stream_id, tag, &payload);
         }
         self.session.write_tag(csid, stream_id, tag, &tag.payload);
@@ -310,6 +323,9 @@ impl ClientConnection {
                     ConnectionError::Handshake { offset, source }
                 })?;
                 let done = handshake.is_done();
+                if self.input.is_empty() {
+                    self.input = Bytes::new();
+                }
                 self.session.write_raw(&answer.unwrap_or_default());
                 if done {
                     self.connect();
@@ -353,7 +369,7 @@ impl ClientConnection {
         let tags =
             message.into_tags().map_err(|source| ConnectionError::Aggregate { offset, source })?;
         for tag in tags {
-            let Some(tag) = strip_set_data_frame(tag) else { continue };
+            let Some(tag) = to_relayed(tag) else { continue };
             let pinned = (offset - self.tag_end).min(u32::MAX.into()) as u32;
             self.tag_end = offset;
             self.outputs.push_back(Output::Tag { tag, pinned });
@@ -512,14 +528,8 @@ impl ClientConnection {
 
     fn close(&mut self) {
         self.phase = Phase::Closing;
-        self.input.clear();
+        self.input = Bytes::new();
     }
-}
-
-fn is_metadata(tag: &Tag) -> bool {
-    const ON_META_DATA: &[u8; 13] = b"\x02\0\x0aonMetaData";
-    tag.kind == TagKind::Script
-        && tag.payload.first_chunk::<13>().is_some_and(|start| start == *ON_META_DATA)
 }
 
 fn refused(command: &'static str, answer: &Command<'_>) -> ClientError {

@@ -39,14 +39,27 @@ pub struct Message {
     pub payload: Rope,
 }
 
+/// Parts that an aggregate message may have. Adobe's server puts some hundred milliseconds in one;
+/// a message full of empty parts would become half a million tags.
+const AGGREGATE_PARTS_MAX: usize = 4096;
+
 /// An aggregate message whose parts do not add up.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("aggregate message of {len} bytes ends inside the part at byte {at}")]
-pub struct AggregateError {
-    /// Length of the aggregate's body.
-    pub len: usize,
-    /// Where the part begins that does not fit.
-    pub at: usize,
+pub enum AggregateError {
+    /// The last part is longer than what is left.
+    #[error("aggregate message of {len} bytes ends inside the part at byte {at}")]
+    PastEnd {
+        /// Length of the aggregate's body.
+        len: usize,
+        /// Where the part begins that does not fit.
+        at: usize,
+    },
+    /// Over the limit, which is fixed.
+    #[error("aggregate message of more than {max} parts")]
+    TooManyParts {
+        /// The limit.
+        max: usize,
+    },
 }
 
 impl Message {
@@ -76,18 +89,24 @@ impl Message {
     /// RTMP 7.1.6: each part is an FLV tag with its back pointer, and all times are shifted so
     /// that the first part has the aggregate's.
     fn split(self) -> Result<SmallVec<[Tag; 1]>, AggregateError> {
-        let len = self.payload.len();
+        // In one piece, or finding each part would walk over all chunks before it.
+        let payload = Rope::from(self.payload.to_bytes());
+        let len = payload.len();
         let mut tags = SmallVec::new();
         let mut first = None;
-        let mut at = 0;
+        let (mut at, mut part_count) = (0, 0);
         while at < len {
+            part_count += 1;
+            if part_count > AGGREGATE_PARTS_MAX {
+                return Err(AggregateError::TooManyParts { max: AGGREGATE_PARTS_MAX });
+            }
             let mut header = [0; 11];
-            let whole_header = self.payload.read_at(at, &mut header) == header.len();
+            let whole_header = payload.read_at(at, &mut header) == header.len();
             let [kind, len_2, len_1, len_0, ms_2, ms_1, ms_0, ms_3, ..] = header;
             let start = at + header.len();
             let end = start + u32::from_be_bytes([0, len_2, len_1, len_0]) as usize;
             if !whole_header || end > len {
-                return Err(AggregateError { len, at });
+                return Err(AggregateError::PastEnd { len, at });
             }
             let time = Timestamp::from_ms(u32::from_be_bytes([ms_3, ms_2, ms_1, ms_0]));
             let since_first = time.since(*first.get_or_insert(time)) as u32;
@@ -100,7 +119,7 @@ impl Message {
             tags.extend(kind.map(|kind| Tag {
                 kind,
                 timestamp: self.timestamp.plus_ms(since_first),
-                payload: self.payload.slice(start..end),
+                payload: payload.slice(start..end),
             }));
             // The last back pointer is missing in some encoders' aggregates.
             at = end + 4;

@@ -12,10 +12,9 @@ use super::command::{Command, CommandLimits, Level};
 use super::handshake::ServerHandshake;
 use super::message::{Message, message_type};
 use super::session::{
-    CSID_CONNECTION, CSID_STREAM, ConnectionError, Input, Session, strip_set_data_frame,
-    user_control,
+    CSID_CONNECTION, CSID_STREAM, ConnectionError, Input, Session, to_relayed, user_control,
 };
-use crate::flv::{Tag, TagKind};
+use crate::flv::Tag;
 
 /// Bytes collected before they are sent although there is more to say: a peer that asks much in
 /// one piece must not make us hold all answers.
@@ -372,6 +371,9 @@ impl ServerConnection {
                     ConnectionError::Handshake { offset, source }
                 })?;
                 let done = handshake.is_done();
+                if self.input.is_empty() {
+                    self.input = Bytes::new();
+                }
                 self.session.write_raw(&answer.unwrap_or_default());
                 if done {
                     self.phase = Phase::Open;
@@ -409,11 +411,7 @@ impl ServerConnection {
         let tags =
             message.into_tags().map_err(|source| ConnectionError::Aggregate { offset, source })?;
         for tag in tags {
-            let tag = match tag.kind {
-                TagKind::Script => strip_set_data_frame(tag),
-                _ => Some(tag),
-            };
-            let Some(tag) = tag else { continue };
+            let Some(tag) = to_relayed(tag) else { continue };
             let pinned = (offset - self.tag_end).min(u32::MAX.into()) as u32;
             self.tag_end = offset;
             self.outputs.push_back(Output::Tag { stream_id, tag, pinned });
@@ -439,7 +437,7 @@ impl ServerConnection {
 
     fn close(&mut self) {
         self.phase = Phase::Closing;
-        self.input.clear();
+        self.input = Bytes::new();
         self.streams.clear();
     }
 
@@ -473,13 +471,13 @@ impl ServerConnection {
         }
         let limits = &self.limits;
         let (awaited, after) = if let Phase::Handshake(_) = self.phase {
-            ("handshake", limits.handshake_timeout)
+            ("the handshake", limits.handshake_timeout)
         } else if !self.is_active() {
             ("publish or play", limits.setup_timeout)
         } else if self.publishes() {
-            ("byte from the publisher", limits.publish_idle_timeout)
+            ("a byte from the publisher", limits.publish_idle_timeout)
         } else if self.now >= self.received_at + limits.play_idle_timeout {
-            ("sign of life from the player", limits.play_idle_timeout)
+            ("a sign of life from the player", limits.play_idle_timeout)
         } else {
             return self.ping();
         };

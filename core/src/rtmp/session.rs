@@ -9,7 +9,7 @@ use super::chunk::{ChunkError, ChunkLimits, ChunkReader, ChunkWriter, MessageHea
 use super::command::{Command, CommandError};
 use super::handshake::HandshakeError;
 use super::message::{AggregateError, Message, message_type};
-use crate::flv::Tag;
+use crate::flv::{Tag, TagKind, script};
 use crate::rope::Rope;
 use crate::time::Timestamp;
 
@@ -62,7 +62,7 @@ pub enum ConnectionError {
         source: AggregateError,
     },
     /// The peer did not do in time what it had to.
-    #[error("no {awaited} within {after:?}")]
+    #[error("{awaited} did not come within {after:?}")]
     Timeout {
         /// What did not come.
         awaited: &'static str,
@@ -156,6 +156,8 @@ impl Session {
                 return Ok(Some(message));
             }
         }
+        // An empty `Bytes` still holds on to its block.
+        *input = Bytes::new();
         self.acknowledge();
         Ok(None)
     }
@@ -265,6 +267,7 @@ impl Session {
     pub(super) fn write_tag(&mut self, csid: u32, stream_id: u32, tag: &Tag, payload: &Rope) {
         let (type_id, timestamp) = (tag.kind as u8, tag.timestamp);
         let header = MessageHeader { csid, type_id, stream_id, timestamp };
+        self.out.reserve(self.writer.encoded_len_max(payload.len()));
         self.writer.write_rope(header, payload, &mut self.out);
     }
 
@@ -275,7 +278,8 @@ impl Session {
 
     /// All that waits to be sent, as one piece.
     pub(super) fn take_pending(&mut self) -> Option<Bytes> {
-        (!self.out.is_empty()).then(|| self.out.split().freeze())
+        // Taken with its memory: ten thousand silent connections must not keep a buffer each.
+        (!self.out.is_empty()).then(|| std::mem::take(&mut self.out).freeze())
     }
 }
 
@@ -299,17 +303,14 @@ pub(super) fn with_body<T>(
     }
 }
 
-/// The tag without the `@setDataFrame` in front of its metadata (FLV E.5), or none if it is a
-/// `@clearDataFrame`: the hub forgets metadata when its publisher leaves.
-pub(super) fn strip_set_data_frame(tag: Tag) -> Option<Tag> {
-    const SET: &[u8; 16] = b"\x02\0\x0d@setDataFrame";
-    const CLEAR: &[u8; 18] = b"\x02\0\x0f@clearDataFrame";
-    if tag.payload.first_chunk::<18>().is_some_and(|start| start == *CLEAR) {
-        return None;
+/// The tag as players are to see it: metadata without the `@setDataFrame` in front (FLV E.5). None
+/// if it is `@clearDataFrame`: metadata are forgotten when their publisher leaves.
+pub(super) fn to_relayed(tag: Tag) -> Option<Tag> {
+    const CLEAR_DATA_FRAME: &[u8; 18] = b"\x02\0\x0f@clearDataFrame";
+    if tag.kind != TagKind::Script {
+        return Some(tag);
     }
-    if tag.payload.first_chunk::<16>().is_some_and(|start| start == *SET) {
-        let payload = tag.payload.slice(SET.len()..tag.payload.len());
-        return Some(Tag { payload, ..tag });
-    }
-    Some(tag)
+    let is_clear =
+        tag.payload.first_chunk().is_some_and(|start: [u8; 18]| start == *CLEAR_DATA_FRAME);
+    (!is_clear).then(|| Tag { payload: script::strip_set_data_frame(&tag.payload), ..tag })
 }

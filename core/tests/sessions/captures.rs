@@ -1,0 +1,131 @@
+//! Every captured publisher, replayed into a server, however its bytes are cut.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use forebay::flv::{Tag, TagKind};
+use forebay::rtmp::Input;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::{Host, Seen};
+
+struct Capture {
+    file: String,
+    /// What the client sent.
+    bytes: Bytes,
+    manifest: Value,
+}
+
+fn testdata(path: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata").join(path);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn captures() -> Vec<Capture> {
+    let manifest: Vec<Value> = serde_json::from_slice(&testdata("manifest.json")).unwrap();
+    let files: Vec<_> = manifest
+        .into_iter()
+        .filter_map(|manifest| {
+            let file = manifest["file"].as_str()?.to_string();
+            let bytes = file.ends_with(".rtmpcap").then(|| testdata(&format!("rtmp/{file}")))?;
+            Some(Capture { bytes: client_bytes(&bytes), file, manifest })
+        })
+        .collect();
+    assert!(files.len() >= 10, "the captures are missing");
+    files
+}
+
+/// Direction 0 of a `.rtmpcap`, without its cuts.
+fn client_bytes(mut file: &[u8]) -> Bytes {
+    assert_eq!(file.split_off(..8).unwrap(), b"RTMPCAP1");
+    let mut bytes = Vec::new();
+    while let Some(header) = file.split_off(..13) {
+        let len = u32::from_le_bytes(header[9..].try_into().unwrap()) as usize;
+        let record = file.split_off(..len).unwrap();
+        if header[8] == 0 {
+            bytes.extend_from_slice(record);
+        }
+    }
+    bytes.into()
+}
+
+/// What a server makes of `bytes` in pieces that end at `cuts`.
+fn ingest(bytes: &Bytes, cuts: impl IntoIterator<Item = usize>) -> Seen {
+    let mut host = Host::new();
+    let mut start = 0;
+    for end in cuts.into_iter().chain([bytes.len()]) {
+        host.receive(bytes.slice(start..end));
+        start = end;
+    }
+    host.input(Input::Close);
+    host.seen
+}
+
+fn media(seen: &Seen) -> impl Iterator<Item = &Tag> {
+    seen.tags.iter().map(|(_, tag)| tag).filter(|tag| tag.kind != TagKind::Script)
+}
+
+#[test]
+fn every_encoder_is_accepted_and_its_tags_are_those_of_the_manifest() {
+    for Capture { file, bytes, manifest } in captures() {
+        let seen = ingest(&bytes, []);
+        assert_eq!(seen.error, None, "{file}");
+        assert!(seen.closed, "{file}");
+
+        let of_kind = |kind| seen.tags.iter().filter(|(_, tag)| tag.kind == kind).count() as u64;
+        let counted = |prefix: &str| -> u64 {
+            let counts = manifest["tags"].as_object().unwrap().iter();
+            counts.filter(|(key, _)| key.starts_with(prefix)).filter_map(|(_, n)| n.as_u64()).sum()
+        };
+        assert_eq!(of_kind(TagKind::Video), counted("video"), "{file}: video");
+        assert_eq!(of_kind(TagKind::Audio), counted("audio"), "{file}: audio");
+        assert_eq!(of_kind(TagKind::Script), counted("script"), "{file}: script");
+
+        let ms = |tag: Option<&Tag>| tag.map(|tag| u64::from(tag.timestamp.as_ms()));
+        let first = seen.tags.first().map(|(_, tag)| tag);
+        let last = seen.tags.last().map(|(_, tag)| tag);
+        assert_eq!(ms(first), manifest["first_timestamp_ms"].as_u64(), "{file}: first");
+        assert_eq!(ms(last), manifest["last_timestamp_ms"].as_u64(), "{file}: last");
+
+        for (_, tag) in seen.tags.iter().filter(|(_, tag)| tag.kind == TagKind::Script) {
+            assert_eq!(tag.payload.first_chunk(), Some(*b"\x02\0\x0aonMetaData"), "{file}");
+        }
+        let name = file.trim_end_matches(".rtmpcap");
+        let publish = &seen.events[0];
+        assert!(publish.starts_with("publish 1 live "), "{file}: {publish}");
+        assert!(publish.contains(name) || publish.contains("obs-capture"), "{file}: {publish}");
+        let ends = if file.contains("killed") { vec![] } else { vec!["unpublish 1"] };
+        assert_eq!(seen.events[1..], ends, "{file}");
+        let media_len: usize = media(&seen).map(|tag| tag.payload.len()).sum();
+        assert!(seen.pinned >= media_len as u64 && seen.pinned <= bytes.len() as u64, "{file}");
+    }
+}
+
+#[test]
+fn captures_fed_byte_by_byte_give_the_same_tags() {
+    for Capture { file, bytes, .. } in captures().into_iter().filter(|c| c.bytes.len() < 600_000) {
+        let (whole, single) = (ingest(&bytes, []), ingest(&bytes, 1..bytes.len()));
+        assert!(whole.tags == single.tags, "{file}");
+        assert_eq!((whole.events, whole.pinned), (single.events, single.pinned), "{file}");
+        assert_eq!(whole.sent, single.sent, "{file}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn captures_cut_anywhere_give_the_same_tags(
+        index in any::<prop::sample::Index>(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..2000),
+    ) {
+        let captures = captures();
+        let Capture { file, bytes, .. } = index.get(&captures);
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+        cuts.sort_unstable();
+        let (whole, cut) = (ingest(bytes, []), ingest(bytes, cuts));
+        prop_assert!(whole.tags == cut.tags, "{}", file);
+        prop_assert_eq!(whole.events, cut.events);
+    }
+}
