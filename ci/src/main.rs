@@ -1,8 +1,11 @@
 //! The program behind `cargo ci`: every check of this repository, in one command.
 
 mod command;
+mod layers;
 mod report;
+mod select;
 mod steps;
+mod tokens;
 mod workspace;
 
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, has_cargo, output_or_say, run, run_tests};
 use crate::report::{Report, Verdict};
+use crate::{layers, select};
 
 /// One check.
 pub(crate) struct Step {
@@ -21,9 +22,19 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted (.rustfmt.toml)", run: fmt },
     Step { name: "clippy", about: "no warning, with the shell and without it", run: clippy },
     Step {
+        name: "layers",
+        about: "core's modules use lower layers only, and only the shell does I/O",
+        run: layers::run,
+    },
+    Step {
         name: "no-shell",
         about: "core builds without its shell, and then without tokio",
         run: no_shell,
+    },
+    Step {
+        name: "select",
+        about: "every select! in core and sim begins with `biased;`",
+        run: select::run,
     },
     Step { name: "test", about: "all tests of the workspace, and the examples in docs", run: test },
     Step { name: "shuttle", about: "the hub under thousands of thread schedules", run: shuttle },
