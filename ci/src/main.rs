@@ -2,6 +2,7 @@
 
 mod command;
 mod layers;
+mod licences;
 mod report;
 mod select;
 mod steps;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, has_cargo, output_or_say, run, run_tests};
 use crate::report::{Report, Verdict};
-use crate::{layers, select};
+use crate::{layers, licences, select};
 
 /// One check.
 pub(crate) struct Step {
@@ -39,6 +39,11 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "test", about: "all tests of the workspace, and the examples in docs", run: test },
     Step { name: "shuttle", about: "the hub under thousands of thread schedules", run: shuttle },
     Step { name: "doc", about: "the documentation builds, and its links lead somewhere", run: doc },
+    Step {
+        name: "deny",
+        about: "dependencies: licences and sources of ci/deny.toml; advisories with cargo-deny",
+        run: licences::run,
+    },
 ];
 
 fn fmt(_: &Path, report: &mut Report) -> Result<Verdict> {
