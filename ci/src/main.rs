@@ -1,6 +1,7 @@
 //! The program behind `cargo ci`: every check of this repository, in one command.
 
 mod command;
+mod judges;
 mod layers;
 mod licences;
 mod report;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, has_cargo, output_or_say, run, run_tests};
 use crate::report::{Report, Verdict};
-use crate::{layers, licences, select};
+use crate::{judges, layers, licences, select};
 
 /// One check.
 pub(crate) struct Step {
@@ -43,6 +43,11 @@ pub(crate) const STEPS: &[Step] = &[
         name: "deny",
         about: "dependencies: licences and sources of ci/deny.toml; advisories with cargo-deny",
         run: licences::run,
+    },
+    Step {
+        name: "judges",
+        about: "programs of others (FFmpeg, rtmpdump, GStreamer, …) agree with us",
+        run: judges::run,
     },
 ];
 
