@@ -4,9 +4,11 @@ mod command;
 mod judges;
 mod layers;
 mod licences;
+mod links;
 mod report;
 mod select;
 mod steps;
+mod testdata;
 mod tokens;
 mod workspace;
 

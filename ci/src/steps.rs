@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, has_cargo, output_or_say, run, run_tests};
 use crate::report::{Report, Verdict};
-use crate::{judges, layers, licences, select};
+use crate::{judges, layers, licences, links, select, testdata};
 
 /// One check.
 pub(crate) struct Step {
@@ -48,6 +48,16 @@ pub(crate) const STEPS: &[Step] = &[
         name: "judges",
         about: "programs of others (FFmpeg, rtmpdump, GStreamer, …) agree with us",
         run: judges::run,
+    },
+    Step {
+        name: "readme",
+        about: "paths, links and commands in the READMEs exist",
+        run: links::run,
+    },
+    Step {
+        name: "testdata",
+        about: "every recording is in the manifest, with its bytes, and in the README",
+        run: testdata::run,
     },
 ];
 
