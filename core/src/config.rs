@@ -146,11 +146,19 @@ impl Builder {
         for (section, item) in document.iter() {
             let Some(table) = item.as_table_like() else {
                 let key = section.to_owned();
-                return Err(ConfigError::UnknownKey { place: line(item.span()), key, hint: String::new() });
+                return Err(ConfigError::UnknownKey {
+                    place: line(item.span()),
+                    key,
+                    hint: String::new(),
+                });
             };
             if table.is_empty() && !self.document.contains_key(section) {
                 let key = section.to_owned();
-                return Err(ConfigError::UnknownKey { place: line(item.span()), key, hint: String::new() });
+                return Err(ConfigError::UnknownKey {
+                    place: line(item.span()),
+                    key,
+                    hint: String::new(),
+                });
             }
             for (key, item) in table.iter() {
                 let place = line(item.span());
@@ -197,23 +205,37 @@ impl Builder {
     }
 
     fn keys(&self) -> impl Iterator<Item = (String, String)> {
-        let sections = self.document.iter().filter_map(|(section, item)| Some((section, item.as_table()?)));
+        let sections =
+            self.document.iter().filter_map(|(section, item)| Some((section, item.as_table()?)));
         sections.flat_map(|(section, table)| {
             table.iter().map(move |(key, _)| (section.to_owned(), key.to_owned()))
         })
     }
 
-    fn set_text(&mut self, place: &str, section: &str, key: &str, text: &str) -> Result<(), ConfigError> {
+    fn set_text(
+        &mut self,
+        place: &str,
+        section: &str,
+        key: &str,
+        text: &str,
+    ) -> Result<(), ConfigError> {
         // A string may stand without quotes: an address is no TOML value.
         let value = text.parse().unwrap_or_else(|_| Value::from(text));
         self.set_value(place, section, key, value)
     }
 
-    fn set_value(&mut self, place: &str, section: &str, key: &str, value: Value) -> Result<(), ConfigError> {
+    fn set_value(
+        &mut self,
+        place: &str,
+        section: &str,
+        key: &str,
+        value: Value,
+    ) -> Result<(), ConfigError> {
         let path = format!("{section}.{key}");
         let hint = self.nearest(&path);
         let table = self.document.get_mut(section).and_then(Item::as_table_mut);
-        let Some(known) = table.and_then(|table: &mut Table| table.get_mut(key)?.as_value_mut()) else {
+        let Some(known) = table.and_then(|table: &mut Table| table.get_mut(key)?.as_value_mut())
+        else {
             return Err(ConfigError::UnknownKey { place: place.to_owned(), key: path, hint });
         };
         if known.type_name() != value.type_name() {
@@ -238,17 +260,20 @@ impl Builder {
     fn nearest(&self, path: &str) -> String {
         let key = path.rsplit('.').next().unwrap_or(path);
         let score = |known: &str| {
-            let common = known.split('_').filter(|word| key.contains(word) && word.len() > 2).count();
+            let common =
+                known.split('_').filter(|word| key.contains(word) && word.len() > 2).count();
             usize::from(known == key) * 10 + common
         };
-        let best = self.keys().max_by_key(|(_, known)| score(known)).filter(|(_, known)| score(known) > 0);
+        let best =
+            self.keys().max_by_key(|(_, known)| score(known)).filter(|(_, known)| score(known) > 0);
         best.map(|(section, key)| format!("; did you mean `{section}.{key}`?")).unwrap_or_default()
     }
 
     /// Checks everything.
     pub fn build(self) -> Result<Config, ConfigError> {
         let text = self.document.to_string();
-        let raw: Raw = toml_edit::de::from_str(&text).map_err(|error| self.out_of_range(error.message()))?;
+        let raw: Raw =
+            toml_edit::de::from_str(&text).map_err(|error| self.out_of_range(error.message()))?;
         raw.check(&self)?;
         Ok(raw.into_config(text))
     }
@@ -276,7 +301,12 @@ impl Builder {
             return Ok(());
         }
         let (place, found) = (self.place_of(key), self.value_of(key));
-        Err(ConfigError::WrongValue { place, key: key.to_owned(), found, expected: expected.to_owned() })
+        Err(ConfigError::WrongValue {
+            place,
+            key: key.to_owned(),
+            found,
+            expected: expected.to_owned(),
+        })
     }
 }
 
@@ -513,10 +543,13 @@ impl Config {
     /// The keys that differ from the defaults, one a line.
     pub fn changes(&self) -> String {
         let defaults: Vec<_> = DEFAULTS.lines().collect();
-        self.text.lines().filter(|line| !defaults.contains(line)).fold(String::new(), |mut out, line| {
-            let _infallible = writeln!(out, "{line}");
-            out
-        })
+        self.text.lines().filter(|line| !defaults.contains(line)).fold(
+            String::new(),
+            |mut out, line| {
+                let _infallible = writeln!(out, "{line}");
+                out
+            },
+        )
     }
 }
 
@@ -544,7 +577,8 @@ mod tests {
         let mut commented = false;
         for line in DEFAULTS.lines() {
             let is_key = line.contains(" = ") && !line.starts_with('#');
-            let shares_comment = line.starts_with("auto_gop_ms_max") || line.starts_with("backlog_ms_max");
+            let shares_comment =
+                line.starts_with("auto_gop_ms_max") || line.starts_with("backlog_ms_max");
             assert!(!is_key || commented || shares_comment, "{line}");
             commented = line.starts_with('#');
         }
@@ -553,7 +587,10 @@ mod tests {
     #[test]
     fn a_file_then_variables_then_flags_override() {
         let config = Builder::new()
-            .file("forebay.toml", "[hub]\ncoalesce_ms = 0\ntakeover = false\n[play]\nstart = \"live\"\n")
+            .file(
+                "forebay.toml",
+                "[hub]\ncoalesce_ms = 0\ntakeover = false\n[play]\nstart = \"live\"\n",
+            )
             .and_then(|b| b.variables([("FOREBAY_HUB_COALESCE_MS".to_owned(), "10".to_owned())]))
             .and_then(|b| b.set("--set", "hub.coalesce_ms=20"))
             .and_then(|b| b.set("--rtmp", "listen.rtmp=0.0.0.0:1"))
@@ -586,7 +623,11 @@ mod tests {
         );
         assert!(error("[nope]\n").contains("there is no key `nope`"), "{}", error("[nope]\n"));
         assert!(error("hub = 5\n").starts_with("forebay.toml:1: there is no key `hub`"));
-        assert!(error("[hub\n").starts_with("forebay.toml: TOML parse error at line 1"), "{}", error("[hub\n"));
+        assert!(
+            error("[hub\n").starts_with("forebay.toml: TOML parse error at line 1"),
+            "{}",
+            error("[hub\n")
+        );
         let flag = Builder::new().set("--set", "hub.takeover").err().unwrap().to_string();
         assert_eq!(flag, "--set: `hub.takeover` is no assignment, expected section.key=value");
     }

@@ -62,7 +62,7 @@ type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 fn shutdown(mut receiver: watch::Receiver<bool>) -> Shutdown {
     Box::pin(async move {
         // An error means that the server is gone, which is as good.
-        let _stopped = receiver.wait_for(|&stop| stop).await;
+        drop(receiver.wait_for(|&stop| stop).await);
         // Kept until the connection drops this future.
         std::future::pending::<()>().await
     })
@@ -124,7 +124,9 @@ impl<N: Net> Server<N> {
 }
 
 async fn bind<N: Net>(net: &N, address: SocketAddr, what: &str) -> io::Result<N::Listener> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen for {what} on {address}: {error}"));
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen for {what} on {address}: {error}"))
+    };
     net.bind(address).await.map_err(named)
 }
 

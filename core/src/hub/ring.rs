@@ -144,6 +144,12 @@ impl Ring {
         self.entries.range((number - self.first) as usize..)
     }
 
+    /// Entries before `number`, the newest first.
+    pub(crate) fn back_from(&self, number: u64) -> impl Iterator<Item = &Entry> {
+        let len = number.saturating_sub(self.first).min(self.entries.len() as u64);
+        self.entries.range(..len as usize).rev()
+    }
+
     /// Payload bytes published before tag `number`, which is in the ring or the next one.
     pub(crate) fn bytes_before(&self, number: u64) -> u64 {
         self.get(number).map_or(self.bytes, |entry| entry.bytes_before)

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::cursor::{Cursor, HeadersDue, Step};
 use super::topic::{SharedTopic, State};
 use super::{Counters, Hub, Lag, Receive};
+use crate::flv::{Tag, TagKind, VideoCodec, VideoHeader};
 use crate::time::Timestamp;
 use crate::wire_log::{Encoder, Protocol};
 
@@ -37,6 +38,8 @@ pub struct Viewer {
     is_new: bool,
     /// The newest tag that was written and not looked at since.
     last_written: Option<u64>,
+    /// The end of the stream was told in its own terms.
+    has_ended: bool,
 }
 
 /// Bytes to write, as slices.
@@ -119,6 +122,7 @@ impl Viewer {
             batch: Batch::default(),
             is_new: true,
             last_written: None,
+            has_ended: false,
         }
     }
 
@@ -151,6 +155,10 @@ impl Viewer {
                     break None;
                 }
                 Step::Pending => break None,
+                Step::End if self.protocol == Protocol::Flv && !self.has_ended => {
+                    self.has_ended = true;
+                    self.encode_end_of_sequence(&state);
+                }
                 Step::End => break Some(Next::End),
                 Step::Disconnected => break Some(Next::Disconnected),
             }
@@ -249,6 +257,25 @@ impl Viewer {
         due.headers.tags().for_each(|tag| encoder.encode_at(tag, timestamp, &mut out));
         self.batch.headers_len += out.len();
         self.batch.slices.extend((!out.is_empty()).then(|| out.freeze()));
+    }
+
+    /// FLV E.4.3.1: a stream of pictures ends with an end of sequence. OBS sends none.
+    fn encode_end_of_sequence(&mut self, state: &State) {
+        let last =
+            state.ring.back_from(state.end_number).find(|entry| entry.tag.kind == TagKind::Video);
+        let Some(last) = last else { return };
+        let Ok(header) = VideoHeader::parse(&last.tag.payload) else { return };
+        let payload = header
+            .codec
+            .filter(|_| !header.is_end_of_sequence())
+            .and_then(VideoCodec::end_of_sequence);
+        if let Some(payload) = payload {
+            let tag = Tag { kind: TagKind::Video, timestamp: last.tag.timestamp, payload };
+            let mut out = BytesMut::new();
+            Encoder::new(self.protocol, self.stream_id).encode(&tag, &mut out);
+            self.batch.headers_len += out.len();
+            self.batch.slices.push(out.freeze());
+        }
     }
 
     fn take_tags(&mut self, state: &State, number: u64, len_max: usize) {

@@ -67,13 +67,16 @@ fn router(shared: Arc<Shared>, peer: Peer) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/streams", get(streams))
         .route("/{*path}", get(media))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; try /api/streams"))
+        .fallback(async || {
+            problem(StatusCode::NOT_FOUND, "there is nothing here; try /api/streams")
+        })
         .layer(Extension(peer))
         .with_state(shared)
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let content_type = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    let content_type =
+        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     (content_type, metrics::encode(&shared)).into_response()
 }
 
@@ -96,7 +99,10 @@ async fn media(
     _headers: HeaderMap,
 ) -> Response {
     let Some(path) = uri.path().trim_start_matches('/').strip_suffix(".flv") else {
-        return problem(StatusCode::NOT_FOUND, "there is nothing here; streams are at /APP/NAME.flv");
+        return problem(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; streams are at /APP/NAME.flv",
+        );
     };
     match flv::key_of(path) {
         Ok(key) => flv::play(shared, key, query.unwrap_or_default(), peer, method).await,

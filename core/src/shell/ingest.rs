@@ -52,7 +52,13 @@ impl Ingest {
                 let session = publisher.session();
                 tracing::info!(peer, stream = %key, session, "publishing begins");
                 rtmp.accept_publish(stream_id);
-                self.published.push(Published { stream_id, publisher, tags: 0, bytes: 0, began: now });
+                self.published.push(Published {
+                    stream_id,
+                    publisher,
+                    tags: 0,
+                    bytes: 0,
+                    began: now,
+                });
             }
             Err(error) => {
                 tracing::warn!(peer, stream = %key, %error, "publisher refused");
@@ -69,7 +75,9 @@ impl Ingest {
         tag: Tag,
         pinned: u32,
     ) {
-        let Some(index) = self.published.iter().position(|published| published.stream_id == stream_id) else {
+        let Some(index) =
+            self.published.iter().position(|published| published.stream_id == stream_id)
+        else {
             return;
         };
         let published = &mut self.published[index];
@@ -84,7 +92,8 @@ impl Ingest {
 
     /// The publisher said goodbye.
     pub(super) fn end(&mut self, now: Instant, stream_id: u32) {
-        if let Some(index) = self.published.iter().position(|published| published.stream_id == stream_id)
+        if let Some(index) =
+            self.published.iter().position(|published| published.stream_id == stream_id)
             && let Some(published) = self.remove(index, now, "the publisher stopped")
         {
             published.publisher.end();
@@ -97,7 +106,11 @@ impl Ingest {
             match may_return {
                 true => {
                     let absence = published.publisher.vanish();
-                    tokio::spawn(end_after_grace(self.shared.config.grace, absence, self.stopped.clone()));
+                    tokio::spawn(end_after_grace(
+                        self.shared.config.grace,
+                        absence,
+                        self.stopped.clone(),
+                    ));
                 }
                 false => published.publisher.end(),
             }

@@ -46,7 +46,8 @@ impl Player {
     ) -> Result<Self, crate::hub::HubError> {
         let play = &shared.config.play;
         let start = play.start_of(query);
-        let viewer = shared.hub.view(key.clone(), Protocol::Rtmp, stream_id, start, play.policy, peer)?;
+        let viewer =
+            shared.hub.view(key.clone(), Protocol::Rtmp, stream_id, start, play.policy, peer)?;
         tracing::debug!(peer, stream = %key, ?start, "playing begins");
         Ok(Self {
             stream_id,
@@ -103,7 +104,11 @@ impl Player {
                 self.refuse(rtmp, "too slow for this stream");
                 Progress::Told { is_over: true }
             }
-            Poll::Pending if !self.is_accepted && now >= self.wait_until && !shared.hub.is_live(&self.key) => {
+            Poll::Pending
+                if !self.is_accepted
+                    && now >= self.wait_until
+                    && !shared.hub.is_live(&self.key) =>
+            {
                 tracing::info!(peer, stream = %self.key, "player refused: nobody publishes this stream");
                 self.refuse(rtmp, "nobody publishes this stream");
                 Progress::Told { is_over: true }
@@ -113,7 +118,11 @@ impl Player {
     }
 
     fn refuse(&self, rtmp: &mut ServerConnection, reason: &str) {
-        rtmp.refuse_play(self.stream_id, "NetStream.Play.StreamNotFound", &format!("{}: {reason}", self.key));
+        rtmp.refuse_play(
+            self.stream_id,
+            "NetStream.Play.StreamNotFound",
+            &format!("{}: {reason}", self.key),
+        );
     }
 
     /// When to look although nobody published anything.
@@ -121,7 +130,12 @@ impl Player {
         (!self.is_accepted && self.wait_until > now).then_some(self.wait_until)
     }
 
-    pub(super) fn set_receive(&mut self, audio: Option<bool>, video: Option<bool>, pause: Option<bool>) {
+    pub(super) fn set_receive(
+        &mut self,
+        audio: Option<bool>,
+        video: Option<bool>,
+        pause: Option<bool>,
+    ) {
         self.receive.audio = audio.unwrap_or(self.receive.audio);
         self.receive.video = video.unwrap_or(self.receive.video);
         self.receive.paused = pause.unwrap_or(self.receive.paused);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
@@ -84,11 +84,17 @@ enum End {
 }
 
 impl<S: Stream> Connection<S> {
-    fn new(shared: Arc<Shared>, stream: S, peer: SocketAddr, stopped: watch::Receiver<bool>) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        stream: S,
+        peer: SocketAddr,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
         let now = now();
         let limits = shared.config.connection;
         // Differs from connection to connection, and not from run to run.
-        let seed = shared.seed ^ shared.counters.connections.load(std::sync::atomic::Ordering::Relaxed);
+        let seed =
+            shared.seed ^ shared.counters.connections.load(std::sync::atomic::Ordering::Relaxed);
         Self {
             stream,
             peer: peer.to_string(),
@@ -214,7 +220,9 @@ impl<S: Stream> Connection<S> {
                     }
                 }
                 Output::Receive { stream_id, audio, video, pause } => {
-                    if let Some(player) = self.player.as_mut().filter(|p| p.stream_id() == stream_id) {
+                    if let Some(player) =
+                        self.player.as_mut().filter(|p| p.stream_id() == stream_id)
+                    {
                         player.set_receive(audio, video, pause);
                     }
                 }
@@ -238,7 +246,9 @@ impl<S: Stream> Connection<S> {
         }
         match Player::begin(&self.shared, now, stream_id, key, query, &self.peer) {
             Ok(player) => self.player = Some(player),
-            Err(error) => self.rtmp.refuse_play(stream_id, "NetStream.Play.Failed", &error.to_string()),
+            Err(error) => {
+                self.rtmp.refuse_play(stream_id, "NetStream.Play.Failed", &error.to_string())
+            }
         }
     }
 
@@ -294,13 +304,15 @@ impl<S: Stream> Connection<S> {
         }
         if let Some(viewer) = &viewer {
             let room = SLICES_MAX - slices.len();
-            slices.extend(viewer.batch().slices().iter().take(room).map(|bytes| IoSlice::new(bytes)));
+            slices
+                .extend(viewer.batch().slices().iter().take(room).map(|bytes| IoSlice::new(bytes)));
         }
         if slices.is_empty() {
             self.stalled_since = None;
             return Ok(false);
         }
-        let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices) else {
+        let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices)
+        else {
             self.stalled_since.get_or_insert(now);
             return Ok(false);
         };
@@ -334,7 +346,8 @@ impl<S: Stream> Connection<S> {
     }
 
     fn is_stalled(&self, now: Instant) -> bool {
-        self.stalled_since.is_some_and(|since| now >= since + self.shared.config.play.write_stall_timeout)
+        self.stalled_since
+            .is_some_and(|since| now >= since + self.shared.config.play.write_stall_timeout)
     }
 
     /// Ready when it is time for something.
@@ -372,7 +385,9 @@ impl<S: Stream> Connection<S> {
                 tracing::warn!(peer, offset, %error, "connection closed");
             }
             End::Io(error) => tracing::info!(peer, offset, %error, "connection lost"),
-            End::Stalled => tracing::info!(peer, offset, "connection closed: the peer takes nothing"),
+            End::Stalled => {
+                tracing::info!(peer, offset, "connection closed: the peer takes nothing")
+            }
         }
         self.ingest.vanish(now, !self.is_shutting_down);
     }

@@ -1,1 +1,171 @@
 //! `/api/streams`: what is published, by whom, in which shape, and how its viewers keep up.
+
+use serde::Serialize;
+
+use crate::describe::{self, AudioInfo, VideoInfo};
+use crate::hub::{Cause, Kind, Overflow, SubscriberInfo, TopicInfo};
+use crate::shell::{Shared, now};
+use crate::wire_log::Protocol;
+
+#[derive(Serialize)]
+pub(super) struct Streams {
+    version: &'static str,
+    uptime_seconds: u64,
+    streams: Vec<Stream>,
+}
+
+#[derive(Serialize)]
+struct Stream {
+    /// App and name, as in the URLs.
+    key: String,
+    /// `live`, `grace` (its publisher vanished and may return) or `waiting` (only players).
+    state: &'static str,
+    /// Which publish of this key it is.
+    session: u64,
+    publisher: Option<String>,
+    encoder: Option<String>,
+    video: Option<VideoInfo>,
+    audio: Option<AudioInfo>,
+    /// Over the last five seconds of stream time.
+    bits_per_second: u64,
+    published_tags: u64,
+    published_bytes: u64,
+    /// The last complete GOP.
+    gop: Gop,
+    cache: Cache,
+    memory: Memory,
+    subscribers: Vec<Subscriber>,
+}
+
+#[derive(Serialize)]
+struct Gop {
+    duration_ms: u64,
+    tags: u64,
+}
+
+#[derive(Serialize)]
+struct Cache {
+    /// `picture`: a joiner sees at once. `headers_only`: it hears, and sees from the next keyframe.
+    state: &'static str,
+    /// How far behind the newest tag a joiner begins.
+    duration_ms: u64,
+    tags: u64,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    ring_tags: u64,
+    ring_bytes: u64,
+    wire_log_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Subscriber {
+    kind: &'static str,
+    peer: String,
+    policy: Policy,
+    backlog_tags: u64,
+    backlog_bytes: u64,
+    backlog_ms: u64,
+    delivered_tags: u64,
+    delivered_bytes: u64,
+    lag: Lag,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    overflow: &'static str,
+    backlog_bytes_max: u64,
+    backlog_ms_max: u64,
+}
+
+/// Tags not given, by cause.
+#[derive(Serialize)]
+struct Lag {
+    /// It was too slow.
+    overflow_tags: u64,
+    overflow_bytes: u64,
+    /// Frames left out because no other frame needs them and it was about to be too slow.
+    disposable_tags: u64,
+    /// Nobody could have decoded them.
+    no_keyframe_tags: u64,
+    /// It did not want them.
+    filtered_tags: u64,
+}
+
+pub(super) fn streams(shared: &Shared) -> Streams {
+    Streams {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: now().saturating_duration_since(shared.started).as_secs(),
+        streams: shared.hub.topics().into_iter().map(Stream::from).collect(),
+    }
+}
+
+impl From<TopicInfo> for Stream {
+    fn from(topic: TopicInfo) -> Self {
+        let state = match (topic.is_live, &topic.publisher) {
+            (true, _) => "live",
+            (false, Some(_)) => "grace",
+            (false, None) => "waiting",
+        };
+        Self {
+            key: topic.key.to_string(),
+            state,
+            session: topic.session,
+            publisher: topic.publisher,
+            encoder: describe::encoder(&topic.headers),
+            video: describe::video(&topic.headers).filter(|_| topic.has_video),
+            audio: describe::audio(&topic.headers).filter(|_| topic.has_audio),
+            bits_per_second: topic.bits_per_second,
+            published_tags: topic.published_tags,
+            published_bytes: topic.published_bytes,
+            gop: Gop { duration_ms: topic.gop_ms, tags: topic.gop_tags },
+            cache: Cache {
+                state: if topic.cached_ms.is_some() { "picture" } else { "headers_only" },
+                duration_ms: topic.cached_ms.unwrap_or(0),
+                tags: topic.cached_tags,
+            },
+            memory: Memory {
+                ring_tags: topic.ring_tags,
+                ring_bytes: topic.pinned_bytes,
+                wire_log_bytes: topic.log_bytes,
+            },
+            subscribers: topic.subscribers.into_iter().map(Subscriber::from).collect(),
+        }
+    }
+}
+
+impl From<SubscriberInfo> for Subscriber {
+    fn from(info: SubscriberInfo) -> Self {
+        let lag_tags = |cause: Cause| info.counters.lag_tags[cause as usize];
+        Self {
+            kind: match info.kind {
+                Kind::Viewer(Protocol::Rtmp) => "rtmp",
+                Kind::Viewer(Protocol::Flv) => "http-flv",
+                Kind::Subscriber => "consumer",
+            },
+            policy: Policy {
+                overflow: match info.policy.overflow {
+                    Overflow::SkipToKeyframe => "skip-to-keyframe",
+                    Overflow::DropDisposableFirst => "drop-disposable-first",
+                    Overflow::Disconnect => "disconnect",
+                },
+                backlog_bytes_max: info.policy.backlog_bytes_max,
+                backlog_ms_max: info.policy.backlog_ms_max,
+            },
+            backlog_tags: info.backlog_tags,
+            backlog_bytes: info.backlog_bytes,
+            backlog_ms: info.backlog_ms,
+            delivered_tags: info.counters.delivered_tags,
+            delivered_bytes: info.counters.delivered_bytes,
+            lag: Lag {
+                overflow_tags: lag_tags(Cause::Overflow),
+                overflow_bytes: info.counters.lag_bytes[Cause::Overflow as usize],
+                disposable_tags: lag_tags(Cause::Disposable),
+                no_keyframe_tags: lag_tags(Cause::NoKeyframe),
+                filtered_tags: lag_tags(Cause::Filtered),
+            },
+            peer: info.peer,
+        }
+    }
+}

@@ -46,7 +46,8 @@ pub(super) async fn play(
         return (head, [(header::CONTENT_TYPE, "video/x-flv")]).into_response();
     }
     let start = play.start_of(&query);
-    let view = shared.hub.view(key.clone(), Protocol::Flv, 0, start, play.policy, &peer.to_string());
+    let view =
+        shared.hub.view(key.clone(), Protocol::Flv, 0, start, play.policy, &peer.to_string());
     let mut viewer = match view {
         Ok(viewer) => viewer,
         Err(error @ (HubError::TooManyTopics { .. } | HubError::TooManySubscribers { .. })) => {
@@ -57,7 +58,9 @@ pub(super) async fn play(
     // The first bytes say which kinds of media the file header has to name.
     let deadline = now() + play.wait;
     loop {
-        let first = poll_fn(|cx| viewer.poll_batch(cx, play.write_len_max).map(|next| matches!(next, Next::Batch(_))));
+        let first = poll_fn(|cx| {
+            viewer.poll_batch(cx, play.write_len_max).map(|next| matches!(next, Next::Batch(_)))
+        });
         match tokio::time::timeout_at(deadline.into(), first).await {
             Ok(true) => break,
             Err(_) if shared.hub.is_live(&key) => {

@@ -1,1 +1,102 @@
 //! `/metrics` in the OpenMetrics text format that Prometheus reads.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::hub::{Kind, TopicInfo};
+use crate::rope;
+use crate::shell::{Shared, now};
+use crate::wire_log::Protocol;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StreamLabels {
+    stream: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ProtocolLabels {
+    stream: String,
+    protocol: &'static str,
+}
+
+/// Everything as of now: the numbers live in the hub, so a registry is filled for each scrape.
+pub(super) fn encode(shared: &Shared) -> String {
+    let mut registry = Registry::with_prefix("forebay");
+    server(&mut registry, shared);
+    streams(&mut registry, &shared.hub.topics());
+    let mut out = String::new();
+    match text::encode(&mut out, &registry) {
+        Ok(()) => out,
+        Err(error) => format!("# {error}\n"),
+    }
+}
+
+fn server(registry: &mut Registry, shared: &Shared) {
+    let counters = &shared.counters;
+    let mut count = |name: &str, help: &str, value: u64| {
+        let counter = Counter::<u64, AtomicU64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    count("connections", "Connections accepted", load(&counters.connections));
+    count("connections_refused", "Connections over the limit", load(&counters.refused_connections));
+    count(
+        "connections_failed",
+        "RTMP connections ended by a peer's mistake",
+        load(&counters.failed_connections),
+    );
+    count("rtmp_received_bytes", "Bytes received by RTMP", load(&counters.received_bytes));
+    count("sent_bytes", "Bytes sent by RTMP and HTTP", load(&counters.sent_bytes));
+    count("published_tags", "Tags published in all streams", load(&counters.published_tags));
+    count("payload_copied_bytes", "Payload bytes copied in user space", rope::copied_bytes());
+    let uptime = Gauge::<i64, AtomicI64>::default();
+    uptime.set(now().saturating_duration_since(shared.started).as_secs() as i64);
+    registry.register("uptime_seconds", "Seconds since the start", uptime);
+}
+
+fn streams(registry: &mut Registry, topics: &[TopicInfo]) {
+    let mut gauge = |name: &str, help: &str, value: fn(&TopicInfo) -> u64| {
+        let family = Family::<StreamLabels, Gauge>::default();
+        for topic in topics {
+            let labels = StreamLabels { stream: topic.key.to_string() };
+            family.get_or_create(&labels).set(value(topic).min(i64::MAX as u64) as i64);
+        }
+        registry.register(name, help, family);
+    };
+    gauge("stream_live", "1 if somebody publishes", |topic| topic.is_live.into());
+    gauge("stream_bits_per_second", "Over five seconds of stream time", |topic| {
+        topic.bits_per_second
+    });
+    gauge("stream_gop_milliseconds", "Length of the last complete GOP", |topic| topic.gop_ms);
+    gauge("stream_cached_picture", "1 if a joiner sees a picture at once", |topic| {
+        topic.cached_ms.is_some().into()
+    });
+    gauge("stream_ring_bytes", "Bytes of receive blocks kept", |topic| topic.pinned_bytes);
+    gauge("stream_wire_log_bytes", "Bytes of encoded stream kept", |topic| topic.log_bytes);
+    gauge("stream_backlog_milliseconds_max", "How far the slowest subscriber is behind", |topic| {
+        topic.subscribers.iter().map(|subscriber| subscriber.backlog_ms).max().unwrap_or(0)
+    });
+
+    let subscribers = Family::<ProtocolLabels, Gauge>::default();
+    let lag = Family::<ProtocolLabels, Gauge>::default();
+    for topic in topics {
+        for subscriber in &topic.subscribers {
+            let protocol = match subscriber.kind {
+                Kind::Viewer(Protocol::Rtmp) => "rtmp",
+                Kind::Viewer(Protocol::Flv) => "http-flv",
+                Kind::Subscriber => "consumer",
+            };
+            let labels = ProtocolLabels { stream: topic.key.to_string(), protocol };
+            subscribers.get_or_create(&labels).inc();
+            lag.get_or_create(&labels).inc_by(subscriber.counters.overflow_tags() as i64);
+        }
+    }
+    registry.register("stream_subscribers", "Subscribers connected", subscribers);
+    registry.register("stream_lag_tags", "Tags lost to slowness by those connected", lag);
+}

@@ -1,0 +1,121 @@
+//! `forebay serve`: the server, with a configuration, until it is told to stop.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use forebay::config::{Builder, Config};
+use forebay::shell::Server;
+use forebay::shell::net::TokioNet;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::replay;
+
+/// The server. Without options it listens on loopback: RTMP on port 1935, HTTP on port 8080.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A configuration file. Every key has a default; see --print-config.
+    #[arg(long, env = "FOREBAY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where encoders publish and RTMP players play: an address and a port, 0 for any free one.
+    #[arg(long, value_name = "ADDRESS")]
+    rtmp: Option<String>,
+    /// Where HTTP-FLV, the API and the metrics are.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
+    /// Overrides one key of the configuration, as in `--set hub.coalesce_ms=0`. May be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Prints the configuration that results, with a comment for every key, and exits.
+    #[arg(long)]
+    print_config: bool,
+    /// Publishes this recording into the server by RTMP, over and over with time running on.
+    #[arg(long, value_name = "FILE.flv")]
+    replay: Option<PathBuf>,
+    /// The stream that --replay publishes, as APP/NAME.
+    #[arg(long, default_value = "live/obs", value_name = "APP/NAME", requires = "replay")]
+    replay_as: String,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let config = configure(&arguments)?;
+    if arguments.print_config {
+        print!("{}", config.text);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(file) = &arguments.replay {
+        replay::check_file(file)?;
+    }
+    for line in config.changes().lines() {
+        tracing::info!("configured: {line}");
+    }
+    // Any number that differs from run to run will do.
+    let seed = std::hash::RandomState::new().build_hasher().finish();
+    let server = Server::bind(TokioNet, config, seed).await?;
+    let (rtmp, http) = (server.rtmp_addr()?, server.http_addr()?);
+    // Registered before anybody is told that the server runs.
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    println!(
+        "{}",
+        invitation(rtmp, http, arguments.replay.as_ref().map(|_| arguments.replay_as.as_str()))
+    );
+
+    let replaying = arguments.replay.map(|file| {
+        let url = format!("rtmp://{rtmp}/{}", arguments.replay_as);
+        tokio::spawn(replay::publish_for_ever(file, url))
+    });
+    let stop = async {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        replaying.iter().for_each(|task| task.abort());
+    };
+    let cut = server.run(stop).await;
+    if cut > 0 {
+        tracing::warn!(connections = cut, "cut: shutdown.drain_ms is over");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
+    let mut builder = Builder::new();
+    if let Some(path) = &arguments.config {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        builder = builder.file(&name, &text)?;
+    }
+    builder =
+        builder.variables(std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }))?;
+    for assignment in &arguments.set {
+        builder = builder.set("--set", assignment)?;
+    }
+    for (flag, key, value) in
+        [("--rtmp", "listen.rtmp", &arguments.rtmp), ("--http", "listen.http", &arguments.http)]
+    {
+        if let Some(address) = value {
+            builder = builder.set(flag, &format!("{key}={address}"))?;
+        }
+    }
+    Ok(builder.build()?)
+}
+
+fn invitation(rtmp: SocketAddr, http: SocketAddr, replayed: Option<&str>) -> String {
+    let stream = replayed.unwrap_or("live/NAME");
+    let publish = if replayed.is_some() {
+        format!("publishing  the recording, as {stream}\npublish too  rtmp://{rtmp}/live/NAME")
+    } else {
+        format!(
+            "publish to  rtmp://{rtmp}/live/NAME   (OBS: server rtmp://{rtmp}/live, stream key NAME)"
+        )
+    };
+    format!(
+        "{publish}\nplay        rtmp://{rtmp}/{stream}\n            http://{http}/{stream}.flv\nstatus      http://{http}/api/streams"
+    )
+}
