@@ -36,7 +36,10 @@ pub struct StreamKey(Arc<str>);
 
 impl StreamKey {
     /// The stream `name` of application `app`.
+    ///
+    /// A slash in the name is escaped, so that no two pairs of app and name are the same key.
     pub fn new(app: &str, name: &str) -> Self {
+        let name = name.replace('%', "%25").replace('/', "%2F");
         Self(format!("{app}/{name}").into())
     }
 
@@ -566,6 +569,11 @@ pub struct Absence {
 }
 
 impl Absence {
+    /// The stream's name.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
     /// Nobody returned: the stream is over. Says whether it was: `false` if somebody publishes.
     pub fn end(self) -> bool {
         let Some(topic) = self.topic.upgrade() else { return false };

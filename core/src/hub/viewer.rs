@@ -125,6 +125,10 @@ impl Viewer {
     /// The next bytes, about `len_max` of them; if there are none, the task is woken at the
     /// publisher's next flush.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, len_max: usize) -> Poll<Next<'_>> {
+        if self.batch.headers_len > 0 {
+            // Nothing of the last batch was written: its headers are not to be had again.
+            self.advance(0);
+        }
         self.batch.clear();
         if !self.rest.is_empty() {
             self.batch.slices.extend(self.rest.iter().cloned());
@@ -164,6 +168,7 @@ impl Viewer {
     /// `written` bytes of the last batch are written; the others will come again.
     pub fn advance(&mut self, written: usize) {
         let mut left = written;
+        let headers_len = std::mem::take(&mut self.batch.headers_len);
         let mut slices = std::mem::take(&mut self.batch.slices);
         slices.retain(|slice| {
             let take = left.min(slice.len());
@@ -178,9 +183,8 @@ impl Viewer {
             }
             return;
         }
-        if written < self.batch.headers_len {
-            let rest_len = self.batch.headers_len - written;
-            self.keep_rest(slices, rest_len, None);
+        if written < headers_len {
+            self.keep_rest(slices, headers_len - written, None);
             self.forget_taken();
             return;
         }
@@ -188,7 +192,7 @@ impl Viewer {
         let whole = tags.partition_point(|tag| tag.end <= written);
         self.count(&tags[..whole]);
         if let Some(tag) = tags.get(whole) {
-            let start = whole.checked_sub(1).map_or(self.batch.headers_len, |last| tags[last].end);
+            let start = whole.checked_sub(1).map_or(headers_len, |last| tags[last].end);
             if written > start {
                 self.keep_rest(slices, tag.end - written, Some(*tag));
             }
@@ -287,6 +291,16 @@ impl Viewer {
                 self.batch.slices.push(out.freeze());
             }
         }
+    }
+
+    /// The batch of the last [`poll_batch`](Self::poll_batch).
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// What has to be written before anything else if the viewer is dropped now: the rest of a tag.
+    pub fn take_rest(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+        std::mem::take(&mut self.rest).into_iter()
     }
 
     /// Whether the last byte written was the last of a tag.

@@ -1,0 +1,601 @@
+//! Every limit and cadence, its default and its reason: they stand in `config/forebay.toml`.
+//!
+//! That file is what `--print-config` prints and what the defaults are read from, so that no
+//! default is written twice and none goes without a comment.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml_edit::{Document, DocumentMut, Item, Table, Value};
+
+use crate::blocks::BlockLimits;
+use crate::hub::{HubLimits, Overflow, Policy, RingLimits, Start};
+use crate::rtmp::chunk::ChunkLimits;
+use crate::rtmp::server::ConnectionLimits;
+
+const DEFAULTS: &str = include_str!("config/forebay.toml");
+
+/// What is wrong with a configuration: the place, the key, and what was expected.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// Not TOML at all.
+    #[error("{source_name}: {message}")]
+    Syntax {
+        /// File, flag or variable.
+        source_name: String,
+        /// The parser's words, with line and column.
+        message: String,
+    },
+    /// No such key.
+    #[error("{place}: there is no key `{key}`{hint}")]
+    UnknownKey {
+        /// File and line, flag or variable.
+        place: String,
+        /// The key, with its section.
+        key: String,
+        /// A key that may have been meant.
+        hint: String,
+    },
+    /// A value of the wrong kind, or out of its range.
+    #[error("{place}: `{key}` is {found}, expected {expected}")]
+    WrongValue {
+        /// File and line, flag or variable.
+        place: String,
+        /// The key, with its section.
+        key: String,
+        /// What was there.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+}
+
+/// The server's configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "config/forebay.toml describes every key")]
+pub struct Config {
+    pub listen: Listen,
+    pub blocks: BlockLimits,
+    pub connection: ConnectionLimits,
+    pub hub: HubLimits,
+    pub grace: Duration,
+    pub play: Play,
+    pub http_header_timeout: Duration,
+    pub drain_timeout: Duration,
+    /// The text it was made from: the defaults, with what was set in their place.
+    pub text: String,
+}
+
+/// Addresses and how many may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "config/forebay.toml describes every key")]
+pub struct Listen {
+    pub rtmp: SocketAddr,
+    pub http: SocketAddr,
+    pub connections_max: usize,
+}
+
+/// How players are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "config/forebay.toml describes every key")]
+pub struct Play {
+    pub start: Start,
+    pub auto_gop_ms_max: u64,
+    pub policy: Policy,
+    pub wait: Duration,
+    pub write_stall_timeout: Duration,
+    pub write_len_max: usize,
+}
+
+impl Play {
+    /// Where a joiner starts whose URL has this query: `start=gop`, `live` or `auto`, or else the
+    /// default.
+    pub fn start_of(&self, query: &str) -> Start {
+        let start = query.split('&').find_map(|pair| pair.strip_prefix("start="));
+        start.and_then(|name| start_by_name(name, self.auto_gop_ms_max)).unwrap_or(self.start)
+    }
+}
+
+fn start_by_name(name: &str, gop_ms_max: u64) -> Option<Start> {
+    match name {
+        "gop" => Some(Start::Gop),
+        "live" => Some(Start::Live),
+        "auto" => Some(Start::Auto { gop_ms_max }),
+        _ => None,
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Builder::new().build().expect("the defaults are a configuration")
+    }
+}
+
+/// Defaults, and what overrides them: a file, then variables, then flags, in the order of calls.
+pub struct Builder {
+    document: DocumentMut,
+    /// What set which key, for the errors that come later.
+    places: Vec<(String, String)>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self { document: DEFAULTS.parse().expect("the defaults are TOML"), places: Vec::new() }
+    }
+
+    /// Overrides with a TOML text; `name` is its file's, for errors.
+    pub fn file(mut self, name: &str, text: &str) -> Result<Self, ConfigError> {
+        let syntax = |error: toml_edit::TomlError| ConfigError::Syntax {
+            source_name: name.to_owned(),
+            message: error.to_string(),
+        };
+        let document = Document::parse(text).map_err(syntax)?;
+        let line = |span: Option<std::ops::Range<usize>>| {
+            let start = span.map_or(0, |span| span.start);
+            format!("{name}:{}", text[..start.min(text.len())].matches('\n').count() + 1)
+        };
+        for (section, item) in document.iter() {
+            let Some(table) = item.as_table_like() else {
+                let key = section.to_owned();
+                return Err(ConfigError::UnknownKey { place: line(item.span()), key, hint: String::new() });
+            };
+            if table.is_empty() && !self.document.contains_key(section) {
+                let key = section.to_owned();
+                return Err(ConfigError::UnknownKey { place: line(item.span()), key, hint: String::new() });
+            }
+            for (key, item) in table.iter() {
+                let place = line(item.span());
+                let Some(value) = item.as_value() else {
+                    let key = format!("{section}.{key}");
+                    return Err(ConfigError::UnknownKey { place, key, hint: String::new() });
+                };
+                self.set_value(&place, section, key, value.clone())?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Overrides with the variables `FOREBAY_SECTION_KEY` among these.
+    pub fn variables(
+        mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let keys: Vec<_> = self.keys().collect();
+        for (name, text) in variables {
+            let Some(path) = name.strip_prefix("FOREBAY_") else { continue };
+            let path = path.to_lowercase();
+            // Other programs of the project have variables of their own.
+            let known = keys.iter().find(|(section, key)| format!("{section}_{key}") == path);
+            if let Some((section, key)) = known {
+                self.set_text(&name, section, key, &text)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Overrides one key: `assignment` is `section.key=value`, as given to the flag `place`.
+    pub fn set(mut self, place: &str, assignment: &str) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError::WrongValue {
+            place: place.to_owned(),
+            key: assignment.to_owned(),
+            found: "no assignment".to_owned(),
+            expected: "section.key=value".to_owned(),
+        };
+        let (path, value) = assignment.split_once('=').ok_or_else(wrong)?;
+        let (section, key) = path.trim().split_once('.').ok_or_else(wrong)?;
+        self.set_text(place, section, key, value.trim())?;
+        Ok(self)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = (String, String)> {
+        let sections = self.document.iter().filter_map(|(section, item)| Some((section, item.as_table()?)));
+        sections.flat_map(|(section, table)| {
+            table.iter().map(move |(key, _)| (section.to_owned(), key.to_owned()))
+        })
+    }
+
+    fn set_text(&mut self, place: &str, section: &str, key: &str, text: &str) -> Result<(), ConfigError> {
+        // A string may stand without quotes: an address is no TOML value.
+        let value = text.parse().unwrap_or_else(|_| Value::from(text));
+        self.set_value(place, section, key, value)
+    }
+
+    fn set_value(&mut self, place: &str, section: &str, key: &str, value: Value) -> Result<(), ConfigError> {
+        let path = format!("{section}.{key}");
+        let hint = self.nearest(&path);
+        let table = self.document.get_mut(section).and_then(Item::as_table_mut);
+        let Some(known) = table.and_then(|table: &mut Table| table.get_mut(key)?.as_value_mut()) else {
+            return Err(ConfigError::UnknownKey { place: place.to_owned(), key: path, hint });
+        };
+        if known.type_name() != value.type_name() {
+            return Err(ConfigError::WrongValue {
+                place: place.to_owned(),
+                key: path,
+                found: format!("{} ({})", value.to_string().trim(), value.type_name()),
+                expected: match known.type_name() {
+                    "integer" => "an integer".to_owned(),
+                    other => format!("a {other}"),
+                },
+            });
+        }
+        // The default's place in the text, its comment included, stays.
+        let decor = known.decor().clone();
+        *known = value;
+        *known.decor_mut() = decor;
+        self.places.push((path, place.to_owned()));
+        Ok(())
+    }
+
+    fn nearest(&self, path: &str) -> String {
+        let key = path.rsplit('.').next().unwrap_or(path);
+        let score = |known: &str| {
+            let common = known.split('_').filter(|word| key.contains(word) && word.len() > 2).count();
+            usize::from(known == key) * 10 + common
+        };
+        let best = self.keys().max_by_key(|(_, known)| score(known)).filter(|(_, known)| score(known) > 0);
+        best.map(|(section, key)| format!("; did you mean `{section}.{key}`?")).unwrap_or_default()
+    }
+
+    /// Checks everything.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let text = self.document.to_string();
+        let raw: Raw = toml_edit::de::from_str(&text).map_err(|error| self.out_of_range(error.message()))?;
+        raw.check(&self)?;
+        Ok(raw.into_config(text))
+    }
+
+    fn place_of(&self, key: &str) -> String {
+        let place = self.places.iter().rev().find(|(path, _)| path == key);
+        place.map_or_else(|| "the defaults".to_owned(), |(_, place)| place.clone())
+    }
+
+    /// Serde has seen a number that does not fit: it does not say which, but all of them are known.
+    fn out_of_range(&self, message: &str) -> ConfigError {
+        let (key, place) = self.places.last().cloned().unwrap_or_default();
+        let found = self.value_of(&key);
+        ConfigError::WrongValue { place, key, found, expected: format!("another value: {message}") }
+    }
+
+    fn value_of(&self, key: &str) -> String {
+        let (section, key) = key.split_once('.').unwrap_or_default();
+        let item = self.document.get(section).and_then(|table| table.get(key));
+        item.map(|item| item.to_string().trim().to_owned()).unwrap_or_default()
+    }
+
+    fn expect(&self, key: &str, holds: bool, expected: &str) -> Result<(), ConfigError> {
+        if holds {
+            return Ok(());
+        }
+        let (place, found) = (self.place_of(key), self.value_of(key));
+        Err(ConfigError::WrongValue { place, key: key.to_owned(), found, expected: expected.to_owned() })
+    }
+}
+
+/// The file's own shape. Signed numbers, so that a negative one gets our error and not serde's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    listen: RawListen,
+    receive: RawReceive,
+    rtmp: RawRtmp,
+    hub: RawHub,
+    play: RawPlay,
+    http: RawHttp,
+    shutdown: RawShutdown,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListen {
+    rtmp: String,
+    http: String,
+    connections_max: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReceive {
+    block_len: i64,
+    waiting_blocks_max: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRtmp {
+    handshake_timeout_ms: i64,
+    setup_timeout_ms: i64,
+    publish_idle_timeout_ms: i64,
+    play_idle_timeout_ms: i64,
+    ping_interval_ms: i64,
+    message_len_max: i64,
+    chunk_streams_max: i64,
+    unfinished_messages_max: i64,
+    buffered_bytes_max: i64,
+    streams_max: i64,
+    window_ack_size: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHub {
+    ring_bytes_max: i64,
+    ring_tags_max: i64,
+    gop_ms_max: i64,
+    history_ms: i64,
+    audio_gop_ms: i64,
+    topics_max: i64,
+    subscribers_max: i64,
+    coalesce_ms: i64,
+    takeover: bool,
+    grace_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlay {
+    start: String,
+    auto_gop_ms_max: i64,
+    backlog_bytes_max: i64,
+    backlog_ms_max: i64,
+    overflow: String,
+    wait_ms: i64,
+    write_stall_timeout_ms: i64,
+    write_len_max: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHttp {
+    header_timeout_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShutdown {
+    drain_ms: i64,
+}
+
+/// A day: a longer time-out is a typing error.
+const MS_MAX: i64 = 86_400_000;
+
+/// What a machine may have, in bytes: 1 TiB.
+const BYTES_MAX: i64 = 1 << 40;
+
+fn overflow_by_name(name: &str) -> Option<Overflow> {
+    match name {
+        "skip-to-keyframe" => Some(Overflow::SkipToKeyframe),
+        "drop-disposable-first" => Some(Overflow::DropDisposableFirst),
+        "disconnect" => Some(Overflow::Disconnect),
+        _ => None,
+    }
+}
+
+impl Raw {
+    fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
+        let Self { listen, receive, rtmp, hub, play, http, shutdown } = self;
+        for (key, address) in [("listen.rtmp", &listen.rtmp), ("listen.http", &listen.http)] {
+            let is_address = address.parse::<SocketAddr>().is_ok();
+            builder.expect(key, is_address, "an address and a port, as in \"0.0.0.0:1935\"")?;
+        }
+        let within = |key: &str, value: i64, min: i64, max: i64, unit: &str| {
+            builder.expect(key, (min..=max).contains(&value), &format!("{min} to {max}{unit}"))
+        };
+        within("listen.connections_max", listen.connections_max, 1, 1_000_000, "")?;
+        within("receive.block_len", receive.block_len, 4096, 16 << 20, " bytes")?;
+        within("receive.waiting_blocks_max", receive.waiting_blocks_max, 1, 1_000_000, "")?;
+        for (key, ms) in [
+            ("rtmp.handshake_timeout_ms", rtmp.handshake_timeout_ms),
+            ("rtmp.setup_timeout_ms", rtmp.setup_timeout_ms),
+            ("rtmp.publish_idle_timeout_ms", rtmp.publish_idle_timeout_ms),
+            ("rtmp.play_idle_timeout_ms", rtmp.play_idle_timeout_ms),
+            ("rtmp.ping_interval_ms", rtmp.ping_interval_ms),
+            ("hub.gop_ms_max", hub.gop_ms_max),
+            ("play.write_stall_timeout_ms", play.write_stall_timeout_ms),
+            ("http.header_timeout_ms", http.header_timeout_ms),
+        ] {
+            within(key, ms, 1, MS_MAX, " milliseconds")?;
+        }
+        for (key, ms) in [
+            ("hub.history_ms", hub.history_ms),
+            ("hub.audio_gop_ms", hub.audio_gop_ms),
+            ("hub.grace_ms", hub.grace_ms),
+            ("play.auto_gop_ms_max", play.auto_gop_ms_max),
+            ("play.backlog_ms_max", play.backlog_ms_max),
+            ("play.wait_ms", play.wait_ms),
+            ("shutdown.drain_ms", shutdown.drain_ms),
+        ] {
+            within(key, ms, 0, MS_MAX, " milliseconds")?;
+        }
+        within("hub.coalesce_ms", hub.coalesce_ms, 0, 10_000, " milliseconds")?;
+        // A message has a 24-bit length (RTMP 5.3.1.2).
+        within("rtmp.message_len_max", rtmp.message_len_max, 1024, 0xFF_FFFF, " bytes")?;
+        within("rtmp.chunk_streams_max", rtmp.chunk_streams_max, 4, 65_598, "")?;
+        within("rtmp.unfinished_messages_max", rtmp.unfinished_messages_max, 2, 65_598, "")?;
+        within("rtmp.buffered_bytes_max", rtmp.buffered_bytes_max, 1024, BYTES_MAX, " bytes")?;
+        let room = rtmp.buffered_bytes_max >= rtmp.message_len_max;
+        builder.expect("rtmp.buffered_bytes_max", room, "at least rtmp.message_len_max")?;
+        within("rtmp.streams_max", rtmp.streams_max, 1, 1000, "")?;
+        within("rtmp.window_ack_size", rtmp.window_ack_size, 1024, i64::from(u32::MAX), " bytes")?;
+        within("hub.ring_bytes_max", hub.ring_bytes_max, 1024, BYTES_MAX, " bytes")?;
+        let room = hub.ring_bytes_max >= rtmp.message_len_max;
+        builder.expect("hub.ring_bytes_max", room, "at least rtmp.message_len_max")?;
+        within("hub.ring_tags_max", hub.ring_tags_max, 16, 100_000_000, "")?;
+        within("hub.topics_max", hub.topics_max, 1, 1_000_000, "")?;
+        within("hub.subscribers_max", hub.subscribers_max, 1, 1_000_000, "")?;
+        within("play.backlog_bytes_max", play.backlog_bytes_max, 0, BYTES_MAX, " bytes")?;
+        within("play.write_len_max", play.write_len_max, 1024, 16 << 20, " bytes")?;
+        let is_start = start_by_name(&play.start, 0).is_some();
+        builder.expect("play.start", is_start, "\"gop\", \"live\" or \"auto\"")?;
+        builder.expect(
+            "play.overflow",
+            overflow_by_name(&play.overflow).is_some(),
+            "\"skip-to-keyframe\", \"drop-disposable-first\" or \"disconnect\"",
+        )
+    }
+
+    /// After [`check`](Self::check), which leaves no number negative and no name unknown.
+    fn into_config(self, text: String) -> Config {
+        let Self { listen, receive, rtmp, hub, play, http, shutdown } = self;
+        let ms = |ms: i64| Duration::from_millis(ms as u64);
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let auto_gop_ms_max = play.auto_gop_ms_max as u64;
+        Config {
+            listen: Listen {
+                rtmp: listen.rtmp.parse().unwrap_or(local),
+                http: listen.http.parse().unwrap_or(local),
+                connections_max: listen.connections_max as usize,
+            },
+            blocks: BlockLimits {
+                block_len: receive.block_len as usize,
+                waiting_blocks_max: receive.waiting_blocks_max as usize,
+                ..BlockLimits::default()
+            },
+            connection: ConnectionLimits {
+                chunks: ChunkLimits {
+                    message_len_max: rtmp.message_len_max as usize,
+                    chunk_streams_max: rtmp.chunk_streams_max as usize,
+                    unfinished_messages_max: rtmp.unfinished_messages_max as usize,
+                    buffered_bytes_max: rtmp.buffered_bytes_max as usize,
+                    ..ChunkLimits::default()
+                },
+                handshake_timeout: ms(rtmp.handshake_timeout_ms),
+                setup_timeout: ms(rtmp.setup_timeout_ms),
+                publish_idle_timeout: ms(rtmp.publish_idle_timeout_ms),
+                play_idle_timeout: ms(rtmp.play_idle_timeout_ms),
+                ping_interval: ms(rtmp.ping_interval_ms),
+                streams_max: rtmp.streams_max as usize,
+                window_ack_size: rtmp.window_ack_size as u32,
+                ..ConnectionLimits::default()
+            },
+            hub: HubLimits {
+                ring: RingLimits {
+                    pinned_bytes_max: hub.ring_bytes_max as u64,
+                    tags_max: hub.ring_tags_max as usize,
+                    gop_ms_max: hub.gop_ms_max as u64,
+                    history_ms: hub.history_ms as u64,
+                },
+                audio_gop_ms: hub.audio_gop_ms as u64,
+                topics_max: hub.topics_max as usize,
+                subscribers_max: hub.subscribers_max as usize,
+                coalesce: ms(hub.coalesce_ms),
+                takeover: hub.takeover,
+            },
+            grace: ms(hub.grace_ms),
+            play: Play {
+                start: start_by_name(&play.start, auto_gop_ms_max).unwrap_or(Start::Gop),
+                auto_gop_ms_max,
+                policy: Policy {
+                    backlog_bytes_max: play.backlog_bytes_max as u64,
+                    backlog_ms_max: play.backlog_ms_max as u64,
+                    overflow: overflow_by_name(&play.overflow).unwrap_or(Overflow::SkipToKeyframe),
+                },
+                wait: ms(play.wait_ms),
+                write_stall_timeout: ms(play.write_stall_timeout_ms),
+                write_len_max: play.write_len_max as usize,
+            },
+            http_header_timeout: ms(http.header_timeout_ms),
+            drain_timeout: ms(shutdown.drain_ms),
+            text,
+        }
+    }
+}
+
+impl Config {
+    /// The keys that differ from the defaults, one a line.
+    pub fn changes(&self) -> String {
+        let defaults: Vec<_> = DEFAULTS.lines().collect();
+        self.text.lines().filter(|line| !defaults.contains(line)).fold(String::new(), |mut out, line| {
+            let _infallible = writeln!(out, "{line}");
+            out
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let built = Builder::new().file("forebay.toml", text).and_then(Builder::build);
+        built.expect_err("a wrong configuration").to_string()
+    }
+
+    #[test]
+    fn the_defaults_in_the_file_are_those_of_the_library() {
+        let config = Config::default();
+        assert_eq!(config.blocks, BlockLimits::default());
+        assert_eq!(config.connection, ConnectionLimits::default());
+        assert_eq!(config.hub, HubLimits::default());
+        assert_eq!(config.play.policy, Policy::default());
+        assert_eq!(config.text, DEFAULTS);
+    }
+
+    #[test]
+    fn every_key_has_a_comment() {
+        let mut commented = false;
+        for line in DEFAULTS.lines() {
+            let is_key = line.contains(" = ") && !line.starts_with('#');
+            let shares_comment = line.starts_with("auto_gop_ms_max") || line.starts_with("backlog_ms_max");
+            assert!(!is_key || commented || shares_comment, "{line}");
+            commented = line.starts_with('#');
+        }
+    }
+
+    #[test]
+    fn a_file_then_variables_then_flags_override() {
+        let config = Builder::new()
+            .file("forebay.toml", "[hub]\ncoalesce_ms = 0\ntakeover = false\n[play]\nstart = \"live\"\n")
+            .and_then(|b| b.variables([("FOREBAY_HUB_COALESCE_MS".to_owned(), "10".to_owned())]))
+            .and_then(|b| b.set("--set", "hub.coalesce_ms=20"))
+            .and_then(|b| b.set("--rtmp", "listen.rtmp=0.0.0.0:1"))
+            .and_then(Builder::build)
+            .unwrap();
+        assert_eq!(config.hub.coalesce, Duration::from_millis(20));
+        assert!(!config.hub.takeover);
+        assert_eq!(config.play.start, Start::Live);
+        assert_eq!(config.listen.rtmp.to_string(), "0.0.0.0:1");
+        assert_eq!(config.changes().lines().count(), 4, "{}", config.changes());
+    }
+
+    #[test]
+    fn errors_name_the_line_the_key_and_what_was_expected() {
+        assert_eq!(
+            error("[hub]\n\nring_byte_max = 5\n"),
+            "forebay.toml:3: there is no key `hub.ring_byte_max`; did you mean `hub.ring_bytes_max`?"
+        );
+        assert_eq!(
+            error("[hub]\ncoalesce_ms = \"fast\"\n"),
+            "forebay.toml:2: `hub.coalesce_ms` is \"fast\" (string), expected an integer"
+        );
+        assert_eq!(
+            error("[hub]\n\n\ncoalesce_ms = -1\n"),
+            "forebay.toml:4: `hub.coalesce_ms` is -1, expected 0 to 10000 milliseconds"
+        );
+        assert_eq!(
+            error("[play]\nstart = \"now\"\n"),
+            "forebay.toml:2: `play.start` is \"now\", expected \"gop\", \"live\" or \"auto\""
+        );
+        assert!(error("[nope]\n").contains("there is no key `nope`"), "{}", error("[nope]\n"));
+        assert!(error("hub = 5\n").starts_with("forebay.toml:1: there is no key `hub`"));
+        assert!(error("[hub\n").starts_with("forebay.toml: TOML parse error at line 1"), "{}", error("[hub\n"));
+        let flag = Builder::new().set("--set", "hub.takeover").err().unwrap().to_string();
+        assert_eq!(flag, "--set: `hub.takeover` is no assignment, expected section.key=value");
+    }
+
+    #[test]
+    fn a_query_chooses_the_start() {
+        let play = Config::default().play;
+        assert_eq!(play.start_of("start=live"), Start::Live);
+        assert_eq!(play.start_of("token=x&start=auto"), Start::Auto { gop_ms_max: 2_000 });
+        assert_eq!(play.start_of("start=nonsense"), Start::Gop);
+    }
+}

@@ -1,0 +1,176 @@
+//! Server: which task runs what; the only place with tasks, sockets and a clock.
+//!
+//! A task per connection, and one that accepts for each listener. A publisher's task pushes into
+//! the hub and is the clock of its topic: it wakes the viewers' tasks. Nothing waits for a viewer.
+
+mod http;
+mod ingest;
+pub mod net;
+mod play;
+mod rtmp;
+mod stall;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use self::net::{Net, Stream as _};
+use crate::config::Config;
+use crate::hub::{Absence, Hub};
+
+/// The time, as the runtime tells it: simulated where the runtime is.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// What all tasks share.
+pub(crate) struct Shared {
+    config: Config,
+    hub: Hub,
+    counters: Counters,
+    started: Instant,
+    seed: u64,
+}
+
+/// What happened since the start, for the metrics.
+#[derive(Default)]
+pub(crate) struct Counters {
+    connections: AtomicU64,
+    refused_connections: AtomicU64,
+    failed_connections: AtomicU64,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    published_tags: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// Resolves when the server is told to stop. Held by every task that has a connection, so that
+/// the server knows when the last is gone.
+type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn shutdown(mut receiver: watch::Receiver<bool>) -> Shutdown {
+    Box::pin(async move {
+        // An error means that the server is gone, which is as good.
+        let _stopped = receiver.wait_for(|&stop| stop).await;
+        // Kept until the connection drops this future.
+        std::future::pending::<()>().await
+    })
+}
+
+/// A server that listens.
+pub struct Server<N: Net> {
+    net: N,
+    rtmp: N::Listener,
+    http: N::Listener,
+    shared: Arc<Shared>,
+}
+
+impl<N: Net> Server<N> {
+    /// Begins to listen. `seed` makes handshakes differ from server to server; it is no secret.
+    pub async fn bind(net: N, config: Config, seed: u64) -> io::Result<Self> {
+        let rtmp = bind(&net, config.listen.rtmp, "RTMP").await?;
+        let http = bind(&net, config.listen.http, "HTTP").await?;
+        let hub = Hub::new(config.hub);
+        let shared = Shared { config, hub, counters: Counters::default(), started: now(), seed };
+        Ok(Self { net, rtmp, http, shared: Arc::new(shared) })
+    }
+
+    /// Where encoders publish.
+    pub fn rtmp_addr(&self) -> io::Result<SocketAddr> {
+        self.net.local_addr(&self.rtmp)
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> io::Result<SocketAddr> {
+        self.net.local_addr(&self.http)
+    }
+
+    /// The hub, to add consumers to.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    /// Serves until `stop` resolves, then ends all streams and waits until viewers have received
+    /// what was published, or for the configured time. Says how many connections were cut.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
+        let (stopping, stopped) = watch::channel(false);
+        let Self { net, rtmp, http, shared } = self;
+        let accept_rtmp = accept(&net, &rtmp, &shared, &stopped, rtmp::serve);
+        let accept_http = accept(&net, &http, &shared, &stopped, http::serve);
+        tokio::select! {
+            biased;
+            () = stop => {}
+            () = accept_rtmp => {}
+            () = accept_http => {}
+        }
+        drop((rtmp, http, stopped));
+        let connection_count = stopping.receiver_count();
+        tracing::info!(connections = connection_count, "shutting down");
+        let _nobody_listens = stopping.send(true);
+        let drained = tokio::time::timeout(shared.config.drain_timeout, stopping.closed()).await;
+        if drained.is_ok() { 0 } else { stopping.receiver_count() }
+    }
+}
+
+async fn bind<N: Net>(net: &N, address: SocketAddr, what: &str) -> io::Result<N::Listener> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen for {what} on {address}: {error}"));
+    net.bind(address).await.map_err(named)
+}
+
+/// Accepts for ever, a task per connection.
+async fn accept<N: Net, F>(
+    net: &N,
+    listener: &N::Listener,
+    shared: &Arc<Shared>,
+    stopped: &watch::Receiver<bool>,
+    serve: impl Fn(Arc<Shared>, N::Stream, SocketAddr, watch::Receiver<bool>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        match net.accept(listener).await {
+            Ok((stream, peer)) => {
+                let open = Arc::strong_count(shared);
+                if open > shared.config.listen.connections_max {
+                    Counters::add(&shared.counters.refused_connections, 1);
+                    tracing::warn!(%peer, open, "connection refused: listen.connections_max is reached");
+                    continue;
+                }
+                Counters::add(&shared.counters.connections, 1);
+                // Or the last byte of an answer waits 40 ms for a delayed acknowledgement.
+                let _best_effort = stream.set_nodelay(true);
+                tokio::spawn(serve(shared.clone(), stream, peer, stopped.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: what closes in the meantime makes room.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Ends a stream whose publisher vanished and does not return within the grace period.
+async fn end_after_grace(grace: Duration, absence: Absence, receiver: watch::Receiver<bool>) {
+    let key = absence.key().clone();
+    let mut stopped = receiver;
+    tokio::select! {
+        biased;
+        _stopped = stopped.wait_for(|&stop| stop) => {}
+        () = tokio::time::sleep(grace) => {}
+    }
+    if absence.end() {
+        tracing::info!(stream = %key, "the publisher did not return: the stream is over");
+    }
+}

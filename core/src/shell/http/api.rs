@@ -1,0 +1,1 @@
+//! `/api/streams`: what is published, by whom, in which shape, and how its viewers keep up.

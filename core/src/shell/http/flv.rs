@@ -1,0 +1,122 @@
+//! HTTP-FLV: a viewer as the body of a response that ends with the stream.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::Frame;
+use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
+
+use super::problem;
+use crate::flv::file;
+use crate::hub::{HubError, Next, StreamKey, Viewer};
+use crate::shell::{Shared, now};
+use crate::wire_log::Protocol;
+
+/// The stream of a path without its `.flv`: the last segment is the name, the rest the app.
+pub(super) fn key_of(path: &str) -> Result<StreamKey, &'static str> {
+    let (app, name) = path.rsplit_once('/').ok_or("streams are at /APP/NAME.flv")?;
+    let decode = |text: &str| {
+        let text = percent_decode_str(text).decode_utf8().ok()?;
+        (!text.is_empty() && !text.contains('\0')).then(|| text.into_owned())
+    };
+    let wrong = "app and name are UTF-8 without NUL, and not empty";
+    Ok(StreamKey::new(&decode(app).ok_or(wrong)?, &decode(name).ok_or(wrong)?))
+}
+
+pub(super) async fn play(
+    shared: Arc<Shared>,
+    key: StreamKey,
+    query: String,
+    peer: SocketAddr,
+    method: Method,
+) -> Response {
+    let play = shared.config.play;
+    if method == Method::HEAD {
+        let is_live = shared.hub.is_live(&key);
+        let head = if is_live { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        return (head, [(header::CONTENT_TYPE, "video/x-flv")]).into_response();
+    }
+    let start = play.start_of(&query);
+    let view = shared.hub.view(key.clone(), Protocol::Flv, 0, start, play.policy, &peer.to_string());
+    let mut viewer = match view {
+        Ok(viewer) => viewer,
+        Err(error @ (HubError::TooManyTopics { .. } | HubError::TooManySubscribers { .. })) => {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, error);
+        }
+        Err(error @ HubError::InUse { .. }) => return problem(StatusCode::CONFLICT, error),
+    };
+    // The first bytes say which kinds of media the file header has to name.
+    let deadline = now() + play.wait;
+    loop {
+        let first = poll_fn(|cx| viewer.poll_batch(cx, play.write_len_max).map(|next| matches!(next, Next::Batch(_))));
+        match tokio::time::timeout_at(deadline.into(), first).await {
+            Ok(true) => break,
+            Err(_) if shared.hub.is_live(&key) => {
+                // Published and silent: the publisher has a time-out of its own.
+                let any = poll_fn(|cx| viewer.poll_batch(cx, play.write_len_max).map(|_| ()));
+                any.await;
+            }
+            Ok(false) | Err(_) => {
+                return problem(StatusCode::NOT_FOUND, format_args!("nobody publishes {key}"));
+            }
+        }
+    }
+    let (has_audio, has_video) = viewer.has_audio_video();
+    let file_header = file::file_header(has_audio || !has_video, has_video || !has_audio);
+    let mut queued = SmallVec::new();
+    queued.push(Bytes::copy_from_slice(&file_header));
+    let body = FlvBody { viewer, queued, taken_len: 0, write_len_max: play.write_len_max };
+    let mut response = Body::new(body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// The stream from where its viewer is. hyper asks for more when it has written what it was given.
+struct FlvBody {
+    viewer: Viewer,
+    /// Slices of the batch that hyper has not taken yet, the last one first.
+    queued: SmallVec<[Bytes; 4]>,
+    /// Bytes of the batch, to be counted once hyper has taken all of it.
+    taken_len: usize,
+    write_len_max: usize,
+}
+
+impl http_body::Body for FlvBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let body = &mut *self;
+        loop {
+            if let Some(bytes) = body.queued.pop() {
+                if body.queued.is_empty() && body.taken_len > 0 {
+                    body.viewer.advance(std::mem::take(&mut body.taken_len));
+                }
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            match body.viewer.poll_batch(cx, body.write_len_max) {
+                Poll::Ready(Next::Batch(batch)) => {
+                    body.taken_len = batch.len();
+                    body.queued.extend(batch.slices().iter().rev().cloned());
+                }
+                Poll::Ready(Next::End | Next::Disconnected) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! `/metrics` in the OpenMetrics text format that Prometheus reads.

@@ -1,0 +1,68 @@
+//! The seam between the server and the network: the server is generic over [`Net`]. Production
+//! hands it [`TokioNet`], a simulation hands it a network of its own; nothing is boxed.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A network to listen on and to dial through.
+pub trait Net: Clone + Send + Sync + 'static {
+    /// A connection.
+    type Stream: Stream;
+    /// Where connections arrive.
+    type Listener: Send + Sync + 'static;
+
+    /// Listens on `address`; port 0 takes a free one.
+    fn bind(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// Where a listener listens.
+    fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// Waits for the next connection.
+    fn accept(
+        &self,
+        listener: &Self::Listener,
+    ) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Dials `host:port`; the network itself resolves the name.
+    fn connect(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// A connected byte stream.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Sends small writes at once instead of waiting for acknowledgements.
+    fn set_nodelay(&self, on: bool) -> io::Result<()>;
+}
+
+/// The operating system's network.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioNet;
+
+impl Net for TokioNet {
+    type Stream = tokio::net::TcpStream;
+    type Listener = tokio::net::TcpListener;
+
+    async fn bind(&self, address: SocketAddr) -> io::Result<Self::Listener> {
+        tokio::net::TcpListener::bind(address).await
+    }
+
+    fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+
+    async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
+        listener.accept().await
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<Self::Stream> {
+        tokio::net::TcpStream::connect((host, port)).await
+    }
+}
+
+impl Stream for tokio::net::TcpStream {
+    fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        tokio::net::TcpStream::set_nodelay(self, on)
+    }
+}

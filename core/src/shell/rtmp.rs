@@ -1,0 +1,379 @@
+//! One RTMP connection: its socket, its clock, and what it publishes and plays.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+use super::ingest::Ingest;
+use super::net::Stream;
+use super::play::{Player, Progress};
+use super::{Counters, Shared, Shutdown, now, shutdown};
+use crate::blocks::BlockPool;
+use crate::hub::StreamKey;
+use crate::rtmp::server::Output;
+use crate::rtmp::{ConnectionError, Input, ServerConnection};
+
+/// Answers that wait to be written, in bytes, past which nothing more is read: a peer that asks
+/// and does not listen waits for itself.
+const OUTBOX_LEN_MAX: usize = 64 << 10;
+
+/// How long the last words to a peer may take.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Slices in one write.
+const SLICES_MAX: usize = 24;
+
+pub(super) async fn serve<S: Stream>(
+    shared: Arc<Shared>,
+    stream: S,
+    peer: SocketAddr,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut connection = Connection::new(shared, stream, peer, stopped);
+    let end = poll_fn(|cx| connection.poll(cx)).await;
+    connection.finish(end);
+}
+
+struct Connection<S> {
+    shared: Arc<Shared>,
+    stream: S,
+    peer: String,
+    blocks: BlockPool,
+    rtmp: ServerConnection,
+    /// When the connection wants to be told the time.
+    rtmp_deadline: Option<Instant>,
+    /// Answers to be written between two tags of what is played.
+    outbox: VecDeque<Bytes>,
+    outbox_len: usize,
+    ingest: Ingest,
+    player: Option<Player>,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Instant,
+    /// Since when the socket takes nothing although there is something.
+    stalled_since: Option<Instant>,
+    /// The peer closed its side of the socket.
+    peer_is_done: bool,
+    closing: Option<Closing>,
+    shutdown: Shutdown,
+    is_shutting_down: bool,
+}
+
+struct Closing {
+    error: Option<ConnectionError>,
+    since: Instant,
+    /// Our side of the socket is closed.
+    has_finished: bool,
+}
+
+/// Why a connection is over.
+enum End {
+    Closed(Option<ConnectionError>),
+    Io(io::Error),
+    Stalled,
+}
+
+impl<S: Stream> Connection<S> {
+    fn new(shared: Arc<Shared>, stream: S, peer: SocketAddr, stopped: watch::Receiver<bool>) -> Self {
+        let now = now();
+        let limits = shared.config.connection;
+        // Differs from connection to connection, and not from run to run.
+        let seed = shared.seed ^ shared.counters.connections.load(std::sync::atomic::Ordering::Relaxed);
+        Self {
+            stream,
+            peer: peer.to_string(),
+            blocks: BlockPool::new(shared.config.blocks),
+            rtmp: ServerConnection::new(now, seed, limits),
+            rtmp_deadline: Some(now + limits.handshake_timeout),
+            outbox: VecDeque::new(),
+            outbox_len: 0,
+            ingest: Ingest::new(shared.clone(), stopped.clone()),
+            player: None,
+            timer: Box::pin(tokio::time::sleep(limits.handshake_timeout)),
+            timer_at: now + limits.handshake_timeout,
+            stalled_since: None,
+            peer_is_done: false,
+            closing: None,
+            shutdown: shutdown(stopped),
+            is_shutting_down: false,
+            shared,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let now = now();
+            if !self.is_shutting_down && self.shutdown.as_mut().poll(cx).is_ready() {
+                self.shut_down(now);
+            }
+            let has_read = match self.poll_read(cx, now) {
+                Ok(has_read) => has_read,
+                Err(error) => return Poll::Ready(End::Io(error)),
+            };
+            if self.ingest.poll_superseded(cx, &mut self.rtmp, now) {
+                self.drain(now);
+            }
+            self.ingest.flush_due(now);
+            let has_written = match self.poll_write(cx, now) {
+                Ok(has_written) => has_written,
+                Err(error) => return Poll::Ready(End::Io(error)),
+            };
+            if self.poll_last_words(cx, now)
+                && let Some(closing) = &mut self.closing
+            {
+                return Poll::Ready(End::Closed(closing.error.take()));
+            }
+            if self.is_stalled(now) {
+                return Poll::Ready(End::Stalled);
+            }
+            if has_read || has_written {
+                continue;
+            }
+            ready!(self.poll_timer(cx, now));
+            self.rtmp.handle_input(super::now(), Input::Timeout);
+            self.drain(super::now());
+        }
+    }
+
+    /// Reads once. Says whether there was anything.
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
+        let is_unheard = self.closing.is_none() && self.outbox_len >= OUTBOX_LEN_MAX;
+        if is_unheard || self.peer_is_done {
+            return Ok(false);
+        }
+        let read = pin!(self.stream.read_buf(self.blocks.writable())).poll(cx);
+        let input = match read {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0)) => {
+                self.peer_is_done = true;
+                Input::Close
+            }
+            Poll::Ready(Ok(len)) => {
+                Counters::add(&self.shared.counters.received_bytes, len as u64);
+                Input::Received(self.blocks.take_received())
+            }
+            Poll::Ready(Err(error)) => return Err(error),
+        };
+        if self.closing.is_some() {
+            return Ok(true);
+        }
+        self.rtmp.handle_input(now, input);
+        self.drain(now);
+        Ok(true)
+    }
+
+    /// Says goodbye so that it is heard: a socket closed with unread bytes in it is reset, and a
+    /// reset discards what was written last. Whether everything is said.
+    fn poll_last_words(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(closing) = &mut self.closing else { return false };
+        if now >= closing.since + LINGER {
+            return true;
+        }
+        if !self.outbox.is_empty() {
+            return false;
+        }
+        if !closing.has_finished {
+            // An error means that the peer is gone, which is as good.
+            closing.has_finished = Pin::new(&mut self.stream).poll_shutdown(cx).is_ready();
+        }
+        closing.has_finished && self.peer_is_done
+    }
+
+    /// Does what the protocol asks for until it waits.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            match self.rtmp.poll_output() {
+                Output::Send(bytes) => {
+                    self.outbox_len += bytes.len();
+                    self.outbox.push_back(bytes);
+                }
+                Output::Publish { stream_id, app, name, .. } => {
+                    let key = StreamKey::new(&app, &name);
+                    self.ingest.begin(&mut self.rtmp, now, stream_id, key, &self.peer);
+                }
+                Output::Tag { stream_id, tag, pinned } => {
+                    self.ingest.push(&mut self.rtmp, now, stream_id, tag, pinned);
+                }
+                Output::Unpublish { stream_id } => self.ingest.end(now, stream_id),
+                Output::Play { stream_id, app, name, query, .. } => {
+                    self.begin_play(now, stream_id, StreamKey::new(&app, &name), &query);
+                }
+                Output::StopPlay { stream_id } => {
+                    if self.player.as_ref().is_some_and(|player| player.stream_id() == stream_id) {
+                        self.end_play();
+                    }
+                }
+                Output::Receive { stream_id, audio, video, pause } => {
+                    if let Some(player) = self.player.as_mut().filter(|p| p.stream_id() == stream_id) {
+                        player.set_receive(audio, video, pause);
+                    }
+                }
+                Output::Close(error) => {
+                    self.end_play();
+                    self.closing.get_or_insert(Closing { error, since: now, has_finished: false });
+                    return;
+                }
+                Output::Wait(deadline) => {
+                    self.rtmp_deadline = deadline;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn begin_play(&mut self, now: Instant, stream_id: u32, key: StreamKey, query: &str) {
+        if self.player.is_some() {
+            let reason = "this connection plays a stream already; open another one";
+            return self.rtmp.refuse_play(stream_id, "NetStream.Play.Failed", reason);
+        }
+        match Player::begin(&self.shared, now, stream_id, key, query, &self.peer) {
+            Ok(player) => self.player = Some(player),
+            Err(error) => self.rtmp.refuse_play(stream_id, "NetStream.Play.Failed", &error.to_string()),
+        }
+    }
+
+    fn end_play(&mut self) {
+        let Some(mut player) = self.player.take() else { return };
+        player.log_end(&self.peer);
+        // A tag that was begun is finished, or the peer could not read what follows.
+        for (index, bytes) in player.viewer().take_rest().enumerate() {
+            self.outbox_len += bytes.len();
+            self.outbox.insert(index, bytes);
+        }
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        self.is_shutting_down = true;
+        if !self.ingest.is_empty() || self.player.is_none() {
+            self.ingest.vanish(now, false);
+            self.rtmp.shut_down("the server is shutting down");
+            self.drain(now);
+        }
+    }
+
+    /// Writes once, answers before media, in one call. Says whether anything was written.
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
+        let mut has_batch = false;
+        while let Some(player) = &mut self.player {
+            match player.poll(cx, &self.shared, &mut self.rtmp, now, &self.peer) {
+                Progress::Batch => {
+                    has_batch = true;
+                    break;
+                }
+                Progress::Pending => break,
+                Progress::Told { is_over } => {
+                    if is_over {
+                        self.end_play();
+                        if self.is_shutting_down {
+                            self.rtmp.shut_down("the server is shutting down");
+                        }
+                    }
+                    self.drain(now);
+                }
+            }
+        }
+        let viewer = self.player.as_mut().filter(|_| has_batch).map(Player::viewer);
+        let answers_first = viewer.as_ref().is_none_or(|viewer| viewer.is_between_tags());
+        let mut slices = SmallVec::<[IoSlice<'_>; SLICES_MAX]>::new();
+        let mut answers_len = 0;
+        if answers_first {
+            for bytes in self.outbox.iter().take(SLICES_MAX / 2) {
+                answers_len += bytes.len();
+                slices.push(IoSlice::new(bytes));
+            }
+        }
+        if let Some(viewer) = &viewer {
+            let room = SLICES_MAX - slices.len();
+            slices.extend(viewer.batch().slices().iter().take(room).map(|bytes| IoSlice::new(bytes)));
+        }
+        if slices.is_empty() {
+            self.stalled_since = None;
+            return Ok(false);
+        }
+        let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices) else {
+            self.stalled_since.get_or_insert(now);
+            return Ok(false);
+        };
+        let written = written?;
+        drop(slices);
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.stalled_since = None;
+        Counters::add(&self.shared.counters.sent_bytes, written as u64);
+        let answered = written.min(answers_len);
+        if let Some(viewer) = viewer {
+            viewer.advance(written - answered);
+        }
+        self.advance_outbox(answered);
+        Ok(true)
+    }
+
+    fn advance_outbox(&mut self, mut len: usize) {
+        self.outbox_len -= len;
+        while let Some(front) = self.outbox.front_mut()
+            && len > 0
+        {
+            let take = len.min(front.len());
+            front.advance(take);
+            len -= take;
+            if front.is_empty() {
+                self.outbox.pop_front();
+            }
+        }
+    }
+
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.stalled_since.is_some_and(|since| now >= since + self.shared.config.play.write_stall_timeout)
+    }
+
+    /// Ready when it is time for something.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let deadline = [
+            self.rtmp_deadline,
+            self.ingest.flush_due(now),
+            self.player.as_ref().and_then(|player| player.deadline(now)),
+            self.stalled_since.map(|since| since + self.shared.config.play.write_stall_timeout),
+            self.closing.as_ref().map(|closing| closing.since + LINGER),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        // Most deadlines move away all the time; the timer follows only when one comes nearer.
+        // Firing early is harmless, and rarer than moving it with every read.
+        if let Some(deadline) = deadline
+            && (deadline < self.timer_at || self.timer.is_elapsed())
+        {
+            self.timer_at = deadline;
+            self.timer.as_mut().reset(deadline.into());
+        }
+        self.timer.as_mut().poll(cx)
+    }
+
+    fn finish(mut self, end: End) {
+        let now = now();
+        self.end_play();
+        let offset = self.rtmp.received_bytes();
+        let peer = &self.peer;
+        match &end {
+            End::Closed(None) => tracing::debug!(peer, offset, "connection closed"),
+            End::Closed(Some(error)) => {
+                Counters::add(&self.shared.counters.failed_connections, 1);
+                tracing::warn!(peer, offset, %error, "connection closed");
+            }
+            End::Io(error) => tracing::info!(peer, offset, %error, "connection lost"),
+            End::Stalled => tracing::info!(peer, offset, "connection closed: the peer takes nothing"),
+        }
+        self.ingest.vanish(now, !self.is_shutting_down);
+    }
+}
