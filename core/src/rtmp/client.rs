@@ -360,12 +360,8 @@ impl ClientConnection {
     }
 
     fn handle_media(&mut self, message: Message, offset: u64) -> Result<(), ClientError> {
-        let (Role::Play, Phase::Started { stream_id }) = (self.role, &self.phase) else {
-            return Ok(());
-        };
-        if message.stream_id != *stream_id {
-            return Ok(());
-        }
+        // On whatever message stream: there is one, and FFmpeg as a server says 0.
+        let (Role::Play, Phase::Started { .. }) = (self.role, &self.phase) else { return Ok(()) };
         let tags =
             message.into_tags().map_err(|source| ConnectionError::Aggregate { offset, source })?;
         for tag in tags {

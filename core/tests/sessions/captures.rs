@@ -128,4 +128,24 @@ proptest! {
         prop_assert!(whole.tags == cut.tags, "{}", file);
         prop_assert_eq!(whole.events, cut.events);
     }
+
+    /// Nothing but the connection may suffer: no panic, no endless loop, tags only in order.
+    #[test]
+    fn a_damaged_capture_ends_at_most_its_own_connection(
+        index in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        early in any::<bool>(),
+    ) {
+        let captures = captures();
+        let Capture { bytes, .. } = index.get(&captures);
+        let mut damaged = bytes.to_vec();
+        for (at, byte) in damage {
+            // Half of the damage goes where commands are.
+            let len = if early { 5000 } else { damaged.len() };
+            damaged[at.index(len)] = byte;
+        }
+        let seen = ingest(&damaged.into(), []);
+        prop_assert!(seen.closed);
+        prop_assert!(seen.pinned <= bytes.len() as u64);
+    }
 }

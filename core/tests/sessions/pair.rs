@@ -10,20 +10,20 @@ use forebay::rtmp::{ClientConnection, Input};
 
 use crate::{Host, epoch, tag};
 
-struct Guest {
-    connection: ClientConnection,
+pub(crate) struct Guest {
+    pub(crate) connection: ClientConnection,
     now: Instant,
-    sent: Vec<Bytes>,
-    tags: Vec<Tag>,
-    started: bool,
-    ended: usize,
-    closed: bool,
-    error: Option<ClientError>,
+    pub(crate) sent: Vec<Bytes>,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) started: bool,
+    pub(crate) ended: usize,
+    pub(crate) closed: bool,
+    pub(crate) error: Option<ClientError>,
     deadline: Option<Instant>,
 }
 
 impl Guest {
-    fn new(role: Role, url: &str) -> Self {
+    pub(crate) fn new(role: Role, url: &str) -> Self {
         let now = epoch();
         let url = url.parse().unwrap();
         let options = ClientOptions::default();
@@ -42,12 +42,12 @@ impl Guest {
         guest
     }
 
-    fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         self.connection.handle_input(self.now, input);
         self.drain();
     }
 
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         loop {
             match self.connection.poll_output() {
                 Output::Send(bytes) => self.sent.push(bytes),
@@ -84,7 +84,7 @@ impl Guest {
     }
 }
 
-fn some_tags() -> Vec<Tag> {
+pub(crate) fn some_tags() -> Vec<Tag> {
     vec![
         tag(TagKind::Script, 0, *b"\x02\0\x0aonMetaData\x05"),
         tag(TagKind::Audio, 0, [0xAF, 0]),

@@ -3,16 +3,19 @@
 use bytes::Bytes;
 use forebay::flv::TagKind;
 use forebay::rtmp::chunk::{ChunkWriter, MessageHeader};
-use forebay::rtmp::{ClientHandshake, ServerHandshake};
+use forebay::rtmp::client::Role;
+use forebay::rtmp::{ClientHandshake, Input, ServerHandshake};
 use forebay::time::Timestamp;
 use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
 use rml_rtmp::sessions::{
     ClientSession, ClientSessionConfig, ClientSessionEvent, ClientSessionResult,
-    PublishRequestType, StreamMetadata,
+    PublishRequestType, ServerSession, ServerSessionConfig, ServerSessionEvent,
+    ServerSessionResult, StreamMetadata,
 };
 use rml_rtmp::time::RtmpTimestamp;
 
 use crate::Host;
+use crate::pair::{Guest, some_tags};
 
 /// A client session of rml_rtmp behind its handshake with `host`.
 struct Peer {
@@ -172,4 +175,84 @@ fn rml_server_takes_our_client() {
         panic!("C2 was the last")
     };
     assert_eq!(remaining_bytes, b"chunks");
+}
+
+/// Carries bytes between `guest` and a server session of rml_rtmp until both are silent.
+fn serve(session: &mut ServerSession, guest: &mut Guest) -> Vec<ServerSessionEvent> {
+    let mut events = Vec::new();
+    while !guest.sent.is_empty() {
+        let bytes = std::mem::take(&mut guest.sent).concat();
+        let mut results = session.handle_input(&bytes).unwrap();
+        while !results.is_empty() {
+            for result in std::mem::take(&mut results) {
+                match result {
+                    ServerSessionResult::OutboundResponse(packet) => {
+                        guest.input(Input::Received(packet.bytes.into()));
+                    }
+                    ServerSessionResult::RaisedEvent(event) => {
+                        if let ServerSessionEvent::ConnectionRequested { request_id, .. }
+                        | ServerSessionEvent::PublishStreamRequested { request_id, .. } = event
+                        {
+                            results.extend(session.accept_request(request_id).unwrap());
+                        }
+                        events.push(event);
+                    }
+                    ServerSessionResult::UnhandleableMessageReceived(_) => {}
+                }
+            }
+        }
+    }
+    events
+}
+
+#[test]
+fn rml_server_takes_what_our_client_publishes() {
+    let mut guest = Guest::new(Role::Publish, "rtmp://host/live/cam?k=v");
+    let mut handshake = Handshake::new(PeerType::Server);
+    let c0_c1 = guest.sent.remove(0);
+    let HandshakeProcessResult::InProgress { response_bytes } =
+        handshake.process_bytes(&c0_c1).unwrap()
+    else {
+        panic!("it waits for C2")
+    };
+    guest.input(Input::Received(response_bytes.into()));
+    let result = handshake.process_bytes(&guest.sent.remove(0)).unwrap();
+    let HandshakeProcessResult::Completed { remaining_bytes, .. } = result else {
+        panic!("C2 was in there")
+    };
+    guest.sent.push(remaining_bytes.into());
+
+    let (mut session, results) = ServerSession::new(ServerSessionConfig::new()).unwrap();
+    for result in results {
+        if let ServerSessionResult::OutboundResponse(packet) = result {
+            guest.input(Input::Received(packet.bytes.into()));
+        }
+    }
+    let events = serve(&mut session, &mut guest);
+    assert!(guest.started, "{events:?}");
+    // An empty message is more than it understands.
+    let tags: Vec<_> = some_tags().into_iter().filter(|tag| !tag.payload.is_empty()).collect();
+    tags.iter().for_each(|tag| guest.connection.send_tag(tag));
+    guest.connection.finish();
+    guest.drain();
+    assert!(guest.closed && guest.error.is_none());
+    let mut media = tags.iter().filter(|tag| tag.kind != TagKind::Script);
+    let mut others = Vec::new();
+    for event in serve(&mut session, &mut guest) {
+        match event {
+            ServerSessionEvent::AudioDataReceived { data, timestamp, .. }
+            | ServerSessionEvent::VideoDataReceived { data, timestamp, .. } => {
+                let tag = media.next().unwrap();
+                assert!(tag.payload == data[..]);
+                assert_eq!(tag.timestamp.as_ms(), timestamp.value);
+            }
+            other => others.push(other),
+        }
+    }
+    assert_eq!(media.next(), None);
+    let finished = ServerSessionEvent::PublishStreamFinished {
+        app_name: "live".into(),
+        stream_key: "cam?k=v".into(),
+    };
+    assert!(others.contains(&finished), "{others:?}");
 }
