@@ -152,11 +152,12 @@ impl Cursor {
     /// that is [`given`](Self::given)'s part.
     pub(crate) fn step(&mut self, state: &State) -> Step {
         loop {
-            if self.is_over(state) {
-                return self.take_lag(|_| true).map_or(Step::End, Step::Lag);
-            }
             if !self.keep_up(&state.ring) {
                 return Step::Disconnected;
+            }
+            // Asked behind everything that skips: what is skipped may be the last there was.
+            if self.is_over(state) {
+                return self.take_lag(|_| true).map_or(Step::End, Step::Lag);
             }
             if self.phase != Phase::Live
                 && let Some(entry) = state.ring.entry_point_at(self.number)
@@ -178,13 +179,17 @@ impl Cursor {
                         self.skip_to(&state.ring, entry.number, Cause::Overflow);
                         continue;
                     }
-                    None => {
+                    None if self.number < state.ring.end() => {
                         self.skip_to(&state.ring, state.ring.end(), Cause::Overflow);
-                        return Step::Pending;
+                        continue;
                     }
+                    None => return Step::Pending,
                 }
             }
-            let Some(entry) = state.ring.get(self.number) else { return Step::Pending };
+            let Some(entry) = state.ring.get(self.number).filter(|_| self.number < state.shown)
+            else {
+                return Step::Pending;
+            };
             match self.reason_to_skip(entry.class, &state.ring) {
                 Some(cause) => self.skip_to(&state.ring, self.number + 1, cause),
                 None => {
