@@ -4,7 +4,7 @@
 #[path = "common/capture.rs"]
 mod capture;
 
-use capture::{Capture, Seen, is_header, is_keyframe, is_picture, read, watch};
+use capture::{Capture, Seen, is_keyframe, is_picture, read, watch};
 use forebay::hub::Start;
 use forebay::wire_log::Protocol;
 
@@ -12,6 +12,23 @@ use forebay::wire_log::Protocol;
 fn moments(capture: &Capture) -> usize {
     let keyframes = capture.tags.iter().enumerate().filter(|(_, tag)| is_keyframe(&Seen::of(tag)));
     keyframes.map(|(index, _)| index).nth(2).unwrap_or(capture.tags.len())
+}
+
+/// Script data, sequence headers and descriptions: what is no media.
+fn is_header(tag: &Seen) -> bool {
+    match (tag.kind, &tag.payload[..]) {
+        (18, _) => true,
+        (9, [first, ..]) if first & 0x80 != 0 => matches!(first & 15, 0 | 4),
+        (9, [first, packet_type, ..]) => first & 15 == 7 && *packet_type == 0,
+        // Extended audio; in a multitrack packet the second byte has the kind.
+        (8, [first, second, ..]) if first >> 4 == 9 => match first & 15 {
+            0 | 4 => true,
+            5 => matches!(second & 15, 0 | 4),
+            _ => false,
+        },
+        (8, [first, packet_type, ..]) => first >> 4 == 10 && *packet_type == 0,
+        _ => false,
+    }
 }
 
 /// Headers, then a keyframe, then everything: the recording from some keyframe on, without a hole.

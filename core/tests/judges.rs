@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use capture::{Capture, Seen, is_keyframe, read, watch, write_flv};
+use capture::{Capture, Seen, is_keyframe, read, watch};
 use forebay::hub::Start;
 use forebay::wire_log::Protocol;
 
@@ -31,7 +31,9 @@ fn complaints(ffmpeg: &str, file: &Path) -> String {
     let output = Command::new(ffmpeg)
         .args(["-nostdin", "-v", "error", "-xerror", "-i"])
         .arg(file)
-        .args(["-map", "0:v?", "-map", "0:a?", "-f", "null", "-"])
+        // Milliseconds are kept: rounded to frames of a thirtieth of a second, neighbours may fall
+        // on one another, which is nobody's fault.
+        .args(["-map", "0:v?", "-map", "0:a?", "-enc_time_base:v", "-1", "-f", "null", "-"])
         .output()
         .unwrap_or_else(|error| panic!("{ffmpeg}: {error}; `cargo ci judges` installs it"));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -45,6 +47,21 @@ fn scratch(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("judges");
     std::fs::create_dir_all(&folder).unwrap();
     folder.join(name)
+}
+
+/// An FLV file of tags, for programs that read files.
+fn write_flv(tags: &[Seen]) -> Vec<u8> {
+    let mut file = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
+    for tag in tags {
+        file.push(tag.kind);
+        file.extend(&(tag.payload.len() as u32).to_be_bytes()[1..]);
+        let [high, rest @ ..] = tag.ms.to_be_bytes();
+        file.extend(rest);
+        file.extend([high, 0, 0, 0]);
+        file.extend(&tag.payload);
+        file.extend((tag.payload.len() as u32 + 11).to_be_bytes());
+    }
+    file
 }
 
 /// The moments of the first two GOPs.

@@ -183,21 +183,6 @@ pub(crate) fn read(protocol: Protocol, bytes: &[u8]) -> Vec<Seen> {
     }
 }
 
-/// An FLV file of tags, for programs that read files.
-pub(crate) fn write_flv(tags: &[Seen]) -> Vec<u8> {
-    let mut file = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
-    for tag in tags {
-        file.push(tag.kind);
-        file.extend(&(tag.payload.len() as u32).to_be_bytes()[1..]);
-        let [high, rest @ ..] = tag.ms.to_be_bytes();
-        file.extend(rest);
-        file.extend([high, 0, 0, 0]);
-        file.extend(&tag.payload);
-        file.extend((tag.payload.len() as u32 + 11).to_be_bytes());
-    }
-    file
-}
-
 /// Coded media, by the first two bytes (FLV E.4.2, E.4.3; E-RTMP), read here.
 pub(crate) fn is_keyframe(tag: &Seen) -> bool {
     is_picture(tag) && tag.payload[0] >> 4 & 7 == 1
@@ -208,23 +193,6 @@ pub(crate) fn is_picture(tag: &Seen) -> bool {
         // Extended: coded frames with and without composition time.
         (true, [first, ..]) if first & 0x80 != 0 => matches!(first & 15, 1 | 3),
         (true, [first, packet_type, ..]) if first & 15 == 7 => *packet_type == 1,
-        _ => false,
-    }
-}
-
-/// Script data, sequence headers and descriptions: what is no media.
-pub(crate) fn is_header(tag: &Seen) -> bool {
-    match (tag.kind, &tag.payload[..]) {
-        (18, _) => true,
-        (9, [first, ..]) if first & 0x80 != 0 => matches!(first & 15, 0 | 4),
-        (9, [first, packet_type, ..]) => first & 15 == 7 && *packet_type == 0,
-        // Extended audio; in a multitrack packet the second byte has the kind.
-        (8, [first, second, ..]) if first >> 4 == 9 => match first & 15 {
-            0 | 4 => true,
-            5 => matches!(second & 15, 0 | 4),
-            _ => false,
-        },
-        (8, [first, packet_type, ..]) => first >> 4 == 10 && *packet_type == 0,
         _ => false,
     }
 }
