@@ -194,7 +194,7 @@ impl ChunkReader {
                     let Some(header) = self.take_header(input, at)? else {
                         self.close_run(input, run);
                         self.consume(input, input.len());
-                        return Ok(None);
+                        return self.check_buffered().map(|()| None);
                     };
                     at += header.len;
                     // The run goes on if nothing but a header like the last one lies between.
