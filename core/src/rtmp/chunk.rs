@@ -243,14 +243,15 @@ impl ChunkReader {
     ) -> Result<Option<ChunkHeader>, ChunkError> {
         let cut = self.cut.len;
         let rest = &input[at..];
+        let offset = self.offset + (at as u64) - (cut as u64);
         if cut == 0 {
-            if let Some(header) = self.parse_header(rest)? {
+            if let Some(header) = self.parse_header(rest, offset)? {
                 return Ok(Some(header));
             }
         } else {
             let take = rest.len().min(HEADER_LEN_MAX - cut);
             self.cut.bytes[cut..cut + take].copy_from_slice(&rest[..take]);
-            if let Some(header) = self.parse_header(&self.cut.bytes[..cut + take])? {
+            if let Some(header) = self.parse_header(&self.cut.bytes[..cut + take], offset)? {
                 self.cut.len = 0;
                 // What could have been a repeated timestamp turned out to be payload, or even the
                 // next header. It was consumed before and has to be read again.
@@ -269,7 +270,8 @@ impl ChunkReader {
         Ok(None)
     }
 
-    fn parse_header(&self, input: &[u8]) -> Result<Option<ChunkHeader>, ChunkError> {
+    /// A header from the front of `input`, whose first byte is that at `offset`.
+    fn parse_header(&self, input: &[u8], offset: u64) -> Result<Option<ChunkHeader>, ChunkError> {
         let Some((&first, _)) = input.split_first() else { return Ok(None) };
         let fmt = first >> 6;
         let (csid, basic_len) = match (first & 0x3F, input) {
@@ -332,12 +334,12 @@ impl ChunkReader {
                 header.stream_id = stream.stream_id;
             }
             (_, None) => {
-                return Err(ChunkError::NoPreviousHeader { offset: self.offset, csid, fmt });
+                return Err(ChunkError::NoPreviousHeader { offset, csid, fmt });
             }
         }
         if header.message_len > self.limits.message_len_max {
             let (len, max) = (header.message_len, self.limits.message_len_max);
-            return Err(ChunkError::MessageTooLong { offset: self.offset, len, max });
+            return Err(ChunkError::MessageTooLong { offset, len, max });
         }
         Ok(Some(header))
     }
