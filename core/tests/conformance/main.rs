@@ -6,3 +6,5 @@
 mod amf0;
 mod enhanced;
 mod flv_files;
+mod handshake;
+mod wire;
