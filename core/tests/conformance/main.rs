@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod amf0;
+mod chunk_stream;
 mod enhanced;
 mod flv_files;
 mod handshake;
