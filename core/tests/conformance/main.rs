@@ -5,6 +5,7 @@
 
 mod amf0;
 mod chunk_stream;
+mod control;
 mod enhanced;
 mod flv_files;
 mod handshake;
