@@ -4,5 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod amf0;
+mod chunk_stream;
+mod control;
 mod enhanced;
 mod flv_files;
+mod handshake;
+mod wire;
