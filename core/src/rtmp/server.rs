@@ -175,8 +175,9 @@ pub enum Output {
 /// ```
 ///
 /// The media of a player are not written here. They share the socket: on the play's message
-/// stream, in chunks of [`ConnectionLimits::chunk_size`], on chunk streams other than 2, 3 and 5,
-/// a whole message at a time, and behind the `Send` that follows `accept_play`.
+/// stream, in chunks of [`ConnectionLimits::chunk_size`], on chunk streams other than 2, 3 and 5
+/// that no other message stream uses, a whole message at a time, and behind the `Send` that
+/// follows `accept_play`.
 pub struct ServerConnection {
     limits: ConnectionLimits,
     phase: Phase,
