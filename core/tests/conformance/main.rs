@@ -4,5 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod amf0;
+mod camera;
+mod codec;
+mod commands;
 mod enhanced;
 mod flv_files;
+mod media;
+mod studio;
