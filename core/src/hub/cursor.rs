@@ -24,6 +24,8 @@ pub(crate) struct Cursor {
     /// Version of the headers that the subscriber has.
     headers_version: u64,
     headers_due: Option<HeadersDue>,
+    /// A header passed by during a pause.
+    missed_header: bool,
     /// Backlog that it began with and has not worked off; the policy bounds what comes on top.
     debt: Backlog,
     /// Lost and not yet told, one per cause.
@@ -86,6 +88,7 @@ impl Cursor {
             clock_ms: ring.clock_ms(),
             headers_version: 0,
             headers_due: None,
+            missed_header: false,
             debt: Backlog::default(),
             lags: SmallVec::new(),
             ends_before: state.ends,
@@ -129,6 +132,7 @@ impl Cursor {
         self.bytes_at = ring.bytes_before(entry.number);
         self.phase = Phase::Live;
         self.debt = self.backlog(ring);
+        self.missed_header = false;
         let timestamp =
             ring.get(entry.number).map_or(ring.last_timestamp(), |first| first.tag.timestamp);
         self.take_headers(&entry.headers, timestamp);
@@ -186,7 +190,20 @@ impl Cursor {
             }
             let Some(entry) = state.ring.get(self.number) else { return Step::Pending };
             match self.reason_to_skip(entry.class, &state.ring) {
-                Some(cause) => self.skip_to(&state.ring, self.number + 1, cause),
+                Some(cause) => {
+                    self.missed_header |= entry.class == Class::Header;
+                    self.skip_to(&state.ring, self.number + 1, cause);
+                }
+                None if self.missed_header => {
+                    // The pause lasts until the newest headers are in force: only they are known.
+                    let headers = state.gop.headers();
+                    if entry.headers_version == headers.version() {
+                        self.missed_header = false;
+                        self.take_headers(headers, entry.tag.timestamp);
+                    } else {
+                        self.skip_to(&state.ring, self.number + 1, Cause::Filtered);
+                    }
+                }
                 None => {
                     let resumes =
                         matches!(entry.class, Class::Video { .. }) || !state.gop.has_video();
