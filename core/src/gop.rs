@@ -51,6 +51,14 @@ impl Headers {
         self.metadata.as_ref()
     }
 
+    /// These headers with the metadata of others.
+    pub(crate) fn with_metadata_of(self: &Arc<Self>, newest: &Arc<Self>) -> Arc<Self> {
+        if Arc::ptr_eq(self, newest) {
+            return self.clone();
+        }
+        Arc::new(Self { metadata: newest.metadata.clone(), ..Self::clone(self) })
+    }
+
     /// The primary video track's sequence header.
     pub fn video(&self) -> Option<&Tag> {
         self.primary(Slot::VideoSequenceHeader)

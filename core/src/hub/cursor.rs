@@ -97,7 +97,7 @@ impl Cursor {
             counters: Counters::default(),
         };
         match Self::entry_point(state, start) {
-            Some(entry) => cursor.start_at(ring, entry),
+            Some(entry) => cursor.start_at(state, entry),
             None => {
                 let timestamp = ring.last_timestamp();
                 cursor.take_headers(state.gop.headers(), timestamp);
@@ -127,7 +127,8 @@ impl Cursor {
         })
     }
 
-    fn start_at(&mut self, ring: &Ring, entry: &EntryPoint) {
+    fn start_at(&mut self, state: &State, entry: &EntryPoint) {
+        let ring = &state.ring;
         self.number = entry.number;
         self.bytes_at = ring.bytes_before(entry.number);
         self.phase = Phase::Live;
@@ -135,7 +136,9 @@ impl Cursor {
         self.missed_header = false;
         let timestamp =
             ring.get(entry.number).map_or(ring.last_timestamp(), |first| first.tag.timestamp);
-        self.take_headers(&entry.headers, timestamp);
+        // What describes the stream as a whole is true from the start, whenever it was said.
+        let headers = entry.headers.with_metadata_of(state.gop.headers());
+        self.take_headers(&headers, timestamp);
     }
 
     fn take_headers(&mut self, headers: &Arc<Headers>, timestamp: Timestamp) {
@@ -159,13 +162,13 @@ impl Cursor {
             if self.is_over(state) {
                 return self.take_lag(|_| true).map_or(Step::End, Step::Lag);
             }
-            if !self.keep_up(&state.ring) {
+            if !self.keep_up(state) {
                 return Step::Disconnected;
             }
             if self.phase != Phase::Live
                 && let Some(entry) = state.ring.entry_point_at(self.number)
             {
-                self.start_at(&state.ring, entry);
+                self.start_at(state, entry);
             }
             if let Some(due) = self.headers_due.take() {
                 return match self.take_lag(|lag| lag.cause == Cause::Overflow) {
@@ -256,7 +259,8 @@ impl Cursor {
     }
 
     /// Applies the policy if the subscriber is behind. `false`: it has to go.
-    fn keep_up(&mut self, ring: &Ring) -> bool {
+    fn keep_up(&mut self, state: &State) -> bool {
+        let ring = &state.ring;
         let backlog = self.backlog(ring);
         self.debt.bytes = self.debt.bytes.min(backlog.bytes);
         self.debt.ms = self.debt.ms.min(backlog.ms);
@@ -272,7 +276,7 @@ impl Cursor {
         match ring.newest_entry_point().filter(|entry| entry.number > self.number) {
             Some(entry) => {
                 self.skip_to(ring, entry.number, Cause::Overflow);
-                self.start_at(ring, entry);
+                self.start_at(state, entry);
             }
             None => {
                 self.skip_to(ring, ring.end(), Cause::Overflow);
