@@ -9,5 +9,4 @@ mod codec;
 mod commands;
 mod enhanced;
 mod flv_files;
-mod media;
 mod studio;
