@@ -9,4 +9,5 @@ mod codec;
 mod commands;
 mod enhanced;
 mod flv_files;
+mod media;
 mod studio;
