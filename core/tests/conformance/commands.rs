@@ -687,6 +687,36 @@ fn cm_7_play_is_answered_on_its_stream_and_by_reset_only_if_asked_for() {
     }
 }
 
+/// A player switches streams without another message stream.
+#[test]
+fn cm_7_play_again_on_the_same_stream_replaces_what_played() {
+    for reset in [false, true] {
+        let mut studio = Studio::new();
+        let mut cameras = [Camera::legacy(), Camera { video: 7, audio: 8, ..Camera::legacy() }];
+        let encoders = ["a", "b"].map(|name| studio.encoder(name));
+        for (encoder, camera) in encoders.into_iter().zip(&mut cameras) {
+            studio.send_all(encoder, &camera.start());
+            studio.send_all(encoder, &camera.run(3));
+        }
+        let (peer, stream_id) = studio.player("a");
+        assert_eq!(decode(&studio.played((peer, stream_id))).pictures, 3);
+        let values = [Amf::Null, "b".into(), (-2.0).into(), (-1.0).into(), reset.into()];
+        studio.command(peer, stream_id, "play", 0.0, &values);
+        let heard = studio.take(peer);
+        let start = heard.position_of_code(stream_id, PLAY_START);
+        assert!(heard.position_of_event(STREAM_BEGIN, stream_id) < start);
+        assert_eq!(heard.has_code(stream_id, PLAY_RESET), reset);
+        let mut given = heard.media(stream_id);
+        for (encoder, camera) in encoders.into_iter().zip(&mut cameras) {
+            studio.send_all(encoder, &camera.run(3));
+        }
+        given.extend(studio.played((peer, stream_id)));
+        assert_eq!(decode(&given).pictures, 6);
+        assert!(whats(&given).contains(&What::VideoHeader(7)));
+        assert!(!whats(&given).contains(&What::VideoHeader(1)));
+    }
+}
+
 /// What a joiner must be given when it joins behind `before` of what is sent: the headers in force
 /// at the newest keyframe, and everything from that keyframe on.
 fn expected_start(sent: &[Media], before: usize) -> (Vec<Media>, usize) {
