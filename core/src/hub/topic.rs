@@ -177,16 +177,16 @@ impl State {
     /// Appends a tag to the ring and to the logs.
     pub(crate) fn push(&mut self, now: Instant, mut tag: Tag, pinned: u32) {
         let placement = self.gop.place(&tag);
-        let is_frame = !matches!(placement, Placement::Header | Placement::NewVideoHeader);
+        let is_frame = !matches!(placement, Placement::Header | Placement::NewSequenceHeader);
         tag.timestamp = self.shifted(now, tag.timestamp, is_frame);
-        if matches!(placement, Placement::NewVideoHeader) {
+        if matches!(placement, Placement::NewSequenceHeader) {
             self.ring.clear_entry_points();
         }
         let entry_headers =
             matches!(placement, Placement::Entry).then(|| self.gop.headers().clone());
         let is_entry = entry_headers.is_some();
         let class = match (placement, tag.kind) {
-            (Placement::Header | Placement::NewVideoHeader, _) => Class::Header,
+            (Placement::Header | Placement::NewSequenceHeader, _) => Class::Header,
             (Placement::Audio, _) | (Placement::Entry, TagKind::Audio) => Class::Audio,
             (Placement::Entry, _) => Class::Video { disposable: false },
             (Placement::Video { disposable }, _) => Class::Video { disposable },
