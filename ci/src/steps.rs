@@ -108,7 +108,7 @@ fn shuttle(root: &Path, report: &mut Report) -> Result<Verdict> {
         return Ok(Verdict::Skipped(format!("{file} is not there")));
     }
     let features = "--no-default-features --features shuttle";
-    let tests = cargo(&format!("test -p forebay {features} --test hub_shuttle --release"));
+    let tests = cargo(&format!("test -p forebay {features} --test hub_shuttle"));
     Ok(Verdict::passed_if(run_tests(tests, report)?))
 }
 

@@ -51,6 +51,14 @@ impl Headers {
         self.metadata.as_ref()
     }
 
+    /// These headers with the metadata of others.
+    pub(crate) fn with_metadata_of(self: &Arc<Self>, newest: &Arc<Self>) -> Arc<Self> {
+        if Arc::ptr_eq(self, newest) {
+            return self.clone();
+        }
+        Arc::new(Self { metadata: newest.metadata.clone(), ..Self::clone(self) })
+    }
+
     /// The primary video track's sequence header.
     pub fn video(&self) -> Option<&Tag> {
         self.primary(Slot::VideoSequenceHeader)
@@ -87,8 +95,8 @@ pub(crate) struct GopWatch {
 pub(crate) enum Placement {
     /// For everybody, at any time.
     Header,
-    /// A new video sequence header: what was published before it is no place to start any more.
-    NewVideoHeader,
+    /// Another sequence header: what was published before it is no place to start any more.
+    NewSequenceHeader,
     /// A place to start.
     Entry,
     Audio,
@@ -139,14 +147,7 @@ impl GopWatch {
         }
         match role {
             TagRole::Metadata => self.keep_metadata(tag),
-            TagRole::AudioSequenceHeader(tracks) => {
-                if tracks.contains(0) {
-                    self.audio =
-                        AudioHeader::parse(&tag.payload).ok().and_then(|header| header.codec);
-                }
-                self.keep(Slot::AudioSequenceHeader, tracks, tag);
-                Placement::Header
-            }
+            TagRole::AudioSequenceHeader(tracks) => self.audio_header(tracks, tag),
             TagRole::AudioMultichannelConfig(tracks) => {
                 self.keep(Slot::AudioMultichannelConfig, tracks, tag);
                 Placement::Header
@@ -189,7 +190,18 @@ impl GopWatch {
             return Placement::Header;
         }
         self.video = VideoHeader::parse(&tag.payload).ok().and_then(|header| header.codec);
-        Placement::NewVideoHeader
+        Placement::NewSequenceHeader
+    }
+
+    /// The first one is no change: pictures without sound may have been published before it.
+    fn audio_header(&mut self, tracks: TrackSet, tag: &Tag) -> Placement {
+        let is_first = self.headers.audio().is_none();
+        let changed = self.keep(Slot::AudioSequenceHeader, tracks, tag);
+        if !tracks.contains(0) {
+            return Placement::Header;
+        }
+        self.audio = AudioHeader::parse(&tag.payload).ok().and_then(|header| header.codec);
+        if changed && !is_first { Placement::NewSequenceHeader } else { Placement::Header }
     }
 
     fn keyframe(&mut self, tag: &Tag) -> Placement {

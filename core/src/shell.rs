@@ -16,10 +16,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::net::{Net, Stream as _};
 use crate::config::Config;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     config: Config,
     hub: Hub,
     counters: Counters,
+    open_connections: AtomicUsize,
+    closed_connection: Notify,
     started: Instant,
     seed: u64,
 }
@@ -56,17 +58,40 @@ impl Counters {
     }
 }
 
-/// Resolves when the server is told to stop. Held by every task that has a connection, so that
-/// the server knows when the last is gone.
+/// Resolves when the server is told to stop.
 type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn shutdown(mut receiver: watch::Receiver<bool>) -> Shutdown {
     Box::pin(async move {
         // An error means that the server is gone, which is as good.
         drop(receiver.wait_for(|&stop| stop).await);
-        // Kept until the connection drops this future.
-        std::future::pending::<()>().await
     })
+}
+
+/// Held by every connection's task: so the server knows how many there are, and when the last
+/// of them is gone.
+pub(crate) struct OpenConnection {
+    shared: Arc<Shared>,
+}
+
+impl OpenConnection {
+    /// One more, if there is room.
+    fn open(shared: &Arc<Shared>) -> Option<Self> {
+        let max = shared.config.listen.connections_max;
+        let before = shared.open_connections.load(Ordering::Relaxed);
+        // Only the two accepting tasks count up: between them they may let one in too many.
+        (before < max).then(|| {
+            shared.open_connections.fetch_add(1, Ordering::Relaxed);
+            Self { shared: shared.clone() }
+        })
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.shared.open_connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.closed_connection.notify_one();
+    }
 }
 
 /// A server that listens.
@@ -83,7 +108,15 @@ impl<N: Net> Server<N> {
         let rtmp = bind(&net, config.listen.rtmp, "RTMP").await?;
         let http = bind(&net, config.listen.http, "HTTP").await?;
         let hub = Hub::new(config.hub);
-        let shared = Shared { config, hub, counters: Counters::default(), started: now(), seed };
+        let shared = Shared {
+            config,
+            hub,
+            counters: Counters::default(),
+            open_connections: AtomicUsize::new(0),
+            closed_connection: Notify::new(),
+            started: now(),
+            seed,
+        };
         Ok(Self { net, rtmp, http, shared: Arc::new(shared) })
     }
 
@@ -115,12 +148,19 @@ impl<N: Net> Server<N> {
             () = accept_rtmp => {}
             () = accept_http => {}
         }
-        drop((rtmp, http, stopped));
-        let connection_count = stopping.receiver_count();
-        tracing::info!(connections = connection_count, "shutting down");
-        let _nobody_listens = stopping.send(true);
-        let drained = tokio::time::timeout(shared.config.drain_timeout, stopping.closed()).await;
-        if drained.is_ok() { 0 } else { stopping.receiver_count() }
+        drop((rtmp, http));
+        let open = || shared.open_connections.load(Ordering::Relaxed);
+        tracing::info!(connections = open(), "shutting down");
+        let _nobody_waits = stopping.send(true);
+        let drained = async {
+            while open() > 0 {
+                shared.closed_connection.notified().await;
+            }
+        };
+        match tokio::time::timeout(shared.config.drain_timeout, drained).await {
+            Ok(()) => 0,
+            Err(_) => open(),
+        }
     }
 }
 
@@ -137,23 +177,22 @@ async fn accept<N: Net, F>(
     listener: &N::Listener,
     shared: &Arc<Shared>,
     stopped: &watch::Receiver<bool>,
-    serve: impl Fn(Arc<Shared>, N::Stream, SocketAddr, watch::Receiver<bool>) -> F,
+    serve: impl Fn(Arc<Shared>, N::Stream, SocketAddr, watch::Receiver<bool>, OpenConnection) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
     loop {
         match net.accept(listener).await {
             Ok((stream, peer)) => {
-                let open = Arc::strong_count(shared);
-                if open > shared.config.listen.connections_max {
+                let Some(open) = OpenConnection::open(shared) else {
                     Counters::add(&shared.counters.refused_connections, 1);
-                    tracing::warn!(%peer, open, "connection refused: listen.connections_max is reached");
+                    tracing::warn!(%peer, "connection refused: listen.connections_max is reached");
                     continue;
-                }
+                };
                 Counters::add(&shared.counters.connections, 1);
                 // Or the last byte of an answer waits 40 ms for a delayed acknowledgement.
                 let _best_effort = stream.set_nodelay(true);
-                tokio::spawn(serve(shared.clone(), stream, peer, stopped.clone()));
+                tokio::spawn(serve(shared.clone(), stream, peer, stopped.clone(), open));
             }
             Err(error) => {
                 // Out of file descriptors, mostly: what closes in the meantime makes room.

@@ -64,11 +64,12 @@ impl Encoder {
     pub fn encode_at(&mut self, tag: &Tag, timestamp: Timestamp, out: &mut impl Sink) {
         match self.protocol {
             Protocol::Rtmp => {
-                let (csid, type_id) = match tag.kind {
-                    TagKind::Audio => (4, message_type::AUDIO),
-                    TagKind::Video => (6, message_type::VIDEO),
-                    TagKind::Script => (8, message_type::DATA_AMF0),
+                let type_id = match tag.kind {
+                    TagKind::Audio => message_type::AUDIO,
+                    TagKind::Video => message_type::VIDEO,
+                    TagKind::Script => message_type::DATA_AMF0,
                 };
+                let csid = csid(self.stream_id, tag.kind);
                 let header = MessageHeader { csid, type_id, stream_id: self.stream_id, timestamp };
                 self.chunks.write_rope(header, &tag.payload, out);
             }
@@ -82,6 +83,25 @@ impl Encoder {
         }
     }
 }
+
+/// The chunk stream of a kind of media on a message stream. A connection may play several streams,
+/// whose headers are compressed without knowing of each other, so each has its own three.
+fn csid(stream_id: u32, kind: TagKind) -> u32 {
+    let index = match kind {
+        TagKind::Audio => 0,
+        TagKind::Video => 1,
+        TagKind::Script => 2,
+    };
+    match stream_id {
+        0 | Encoder::RTMP_STREAM_ID => 4 + 2 * index,
+        other => CSID_OTHER_MIN + (other - 2) % CSID_OTHER_COUNT * 3 + index,
+    }
+}
+
+/// Behind those of the first message stream.
+const CSID_OTHER_MIN: u32 = 9;
+/// As many message streams as have room up to the highest chunk stream id (RTMP 5.3.1.1).
+const CSID_OTHER_COUNT: u32 = (65_599 - CSID_OTHER_MIN + 1) / 3;
 
 /// A protocol's encoded stream, parallel to the ring: tag by tag the same numbers.
 pub(crate) struct WireLog {

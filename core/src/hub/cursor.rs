@@ -24,6 +24,8 @@ pub(crate) struct Cursor {
     /// Version of the headers that the subscriber has.
     headers_version: u64,
     headers_due: Option<HeadersDue>,
+    /// A header passed by during a pause.
+    missed_header: bool,
     /// Backlog that it began with and has not worked off; the policy bounds what comes on top.
     debt: Backlog,
     /// Lost and not yet told, one per cause.
@@ -86,6 +88,7 @@ impl Cursor {
             clock_ms: ring.clock_ms(),
             headers_version: 0,
             headers_due: None,
+            missed_header: false,
             debt: Backlog::default(),
             lags: SmallVec::new(),
             ends_before: state.ends,
@@ -94,7 +97,7 @@ impl Cursor {
             counters: Counters::default(),
         };
         match Self::entry_point(state, start) {
-            Some(entry) => cursor.start_at(ring, entry),
+            Some(entry) => cursor.start_at(state, entry),
             None => {
                 let timestamp = ring.last_timestamp();
                 cursor.take_headers(state.gop.headers(), timestamp);
@@ -124,14 +127,18 @@ impl Cursor {
         })
     }
 
-    fn start_at(&mut self, ring: &Ring, entry: &EntryPoint) {
+    fn start_at(&mut self, state: &State, entry: &EntryPoint) {
+        let ring = &state.ring;
         self.number = entry.number;
         self.bytes_at = ring.bytes_before(entry.number);
         self.phase = Phase::Live;
         self.debt = self.backlog(ring);
+        self.missed_header = false;
         let timestamp =
             ring.get(entry.number).map_or(ring.last_timestamp(), |first| first.tag.timestamp);
-        self.take_headers(&entry.headers, timestamp);
+        // What describes the stream as a whole is true from the start, whenever it was said.
+        let headers = entry.headers.with_metadata_of(state.gop.headers());
+        self.take_headers(&headers, timestamp);
     }
 
     fn take_headers(&mut self, headers: &Arc<Headers>, timestamp: Timestamp) {
@@ -152,16 +159,17 @@ impl Cursor {
     /// that is [`given`](Self::given)'s part.
     pub(crate) fn step(&mut self, state: &State) -> Step {
         loop {
+            if !self.keep_up(state) {
+                return Step::Disconnected;
+            }
+            // Asked behind everything that skips: what is skipped may be the last there was.
             if self.is_over(state) {
                 return self.take_lag(|_| true).map_or(Step::End, Step::Lag);
-            }
-            if !self.keep_up(&state.ring) {
-                return Step::Disconnected;
             }
             if self.phase != Phase::Live
                 && let Some(entry) = state.ring.entry_point_at(self.number)
             {
-                self.start_at(&state.ring, entry);
+                self.start_at(state, entry);
             }
             if let Some(due) = self.headers_due.take() {
                 return match self.take_lag(|lag| lag.cause == Cause::Overflow) {
@@ -178,15 +186,32 @@ impl Cursor {
                         self.skip_to(&state.ring, entry.number, Cause::Overflow);
                         continue;
                     }
-                    None => {
+                    None if self.number < state.ring.end() => {
                         self.skip_to(&state.ring, state.ring.end(), Cause::Overflow);
-                        return Step::Pending;
+                        continue;
                     }
+                    None => return Step::Pending,
                 }
             }
-            let Some(entry) = state.ring.get(self.number) else { return Step::Pending };
+            let Some(entry) = state.ring.get(self.number).filter(|_| self.number < state.shown)
+            else {
+                return Step::Pending;
+            };
             match self.reason_to_skip(entry.class, &state.ring) {
-                Some(cause) => self.skip_to(&state.ring, self.number + 1, cause),
+                Some(cause) => {
+                    self.missed_header |= entry.class == Class::Header;
+                    self.skip_to(&state.ring, self.number + 1, cause);
+                }
+                None if self.missed_header => {
+                    // The pause lasts until the newest headers are in force: only they are known.
+                    let headers = state.gop.headers();
+                    if entry.headers_version == headers.version() {
+                        self.missed_header = false;
+                        self.take_headers(headers, entry.tag.timestamp);
+                    } else {
+                        self.skip_to(&state.ring, self.number + 1, Cause::Filtered);
+                    }
+                }
                 None => {
                     let resumes =
                         matches!(entry.class, Class::Video { .. }) || !state.gop.has_video();
@@ -239,7 +264,8 @@ impl Cursor {
     }
 
     /// Applies the policy if the subscriber is behind. `false`: it has to go.
-    fn keep_up(&mut self, ring: &Ring) -> bool {
+    fn keep_up(&mut self, state: &State) -> bool {
+        let ring = &state.ring;
         let backlog = self.backlog(ring);
         self.debt.bytes = self.debt.bytes.min(backlog.bytes);
         self.debt.ms = self.debt.ms.min(backlog.ms);
@@ -255,7 +281,7 @@ impl Cursor {
         match ring.newest_entry_point().filter(|entry| entry.number > self.number) {
             Some(entry) => {
                 self.skip_to(ring, entry.number, Cause::Overflow);
-                self.start_at(ring, entry);
+                self.start_at(state, entry);
             }
             None => {
                 self.skip_to(ring, ring.end(), Cause::Overflow);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::flv::Tag;
+use crate::flv::{Tag, TagKind};
 use crate::gop::Headers;
 use crate::time::Timestamp;
 
@@ -85,11 +85,21 @@ pub(crate) struct Ring {
     /// Payload bytes published since the topic began.
     bytes: u64,
     clock_ms: u64,
+    /// Tracks by kind: audio, video, script.
+    tracks: [Option<Track>; 3],
     last_timestamp: Option<Timestamp>,
+}
+
+/// One kind's own time: encoders let the clocks of sound and picture differ by any amount.
+#[derive(Clone, Copy)]
+struct Track {
+    last_timestamp: Timestamp,
+    clock_ms: u64,
 }
 
 /// A step of the timestamps that is more than this is a jump, and no time passes by it.
 const CLOCK_STEP_MS_MAX: i32 = 10_000;
+const CLOCK_STEP_MS_MIN: i32 = -CLOCK_STEP_MS_MAX;
 
 impl Ring {
     pub(crate) fn new(limits: RingLimits) -> Self {
@@ -101,6 +111,7 @@ impl Ring {
             pinned: 0,
             bytes: 0,
             clock_ms: 0,
+            tracks: [None; 3],
             last_timestamp: None,
         }
     }
@@ -198,7 +209,7 @@ impl Ring {
         headers_version: u64,
         entry_headers: Option<Arc<Headers>>,
     ) {
-        self.advance_clock(tag.timestamp);
+        self.advance_clock(tag.kind, tag.timestamp);
         if let Some(headers) = entry_headers {
             self.entry_points.push_back(EntryPoint { number: self.end(), headers });
         }
@@ -218,14 +229,32 @@ impl Ring {
         self.trim();
     }
 
-    fn advance_clock(&mut self, timestamp: Timestamp) {
-        let step = self.last_timestamp.map_or(0, |last| timestamp.since(last));
-        if (1..=CLOCK_STEP_MS_MAX).contains(&step) {
-            self.clock_ms += step as u64;
-        }
+    /// The clock is that of the track that is furthest.
+    fn advance_clock(&mut self, kind: TagKind, timestamp: Timestamp) {
+        let ahead = self.last_timestamp.map_or(0, |last| timestamp.since(last));
         // A track that lags a little behind the other does not make time run twice.
-        if !(-CLOCK_STEP_MS_MAX..=0).contains(&step) || self.last_timestamp.is_none() {
+        if !(CLOCK_STEP_MS_MIN..=0).contains(&ahead) || self.last_timestamp.is_none() {
             self.last_timestamp = Some(timestamp);
+        }
+        let track = match kind {
+            TagKind::Audio => &mut self.tracks[0],
+            TagKind::Video => &mut self.tracks[1],
+            TagKind::Script => &mut self.tracks[2],
+        };
+        let step = track.map(|track| timestamp.since(track.last_timestamp));
+        match (track, step) {
+            (Some(_), Some(CLOCK_STEP_MS_MIN..=0)) => {}
+            (Some(track), Some(step @ 1..=CLOCK_STEP_MS_MAX)) => {
+                track.last_timestamp = timestamp;
+                track.clock_ms += step as u64;
+                self.clock_ms = self.clock_ms.max(track.clock_ms);
+            }
+            (track, _) => {
+                if (1..=CLOCK_STEP_MS_MAX).contains(&ahead) {
+                    self.clock_ms += ahead as u64;
+                }
+                *track = Some(Track { last_timestamp: timestamp, clock_ms: self.clock_ms });
+            }
         }
     }
 
@@ -255,7 +284,6 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flv::TagKind;
     use crate::rope::Rope;
 
     fn push(ring: &mut Ring, ms: u32, len: usize, entry: bool) {

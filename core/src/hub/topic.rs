@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) limits: HubLimits,
     pub(crate) ring: Ring,
     pub(crate) gop: GopWatch,
+    /// Subscribers see the tags before this number: those of the last flush.
+    pub(crate) shown: u64,
     /// Number of the newest publish; 0 before the first.
     session: u64,
     phase: Phase,
@@ -79,6 +81,7 @@ impl Topic {
             limits,
             ring: Ring::new(limits.ring),
             gop: GopWatch::new(),
+            shown: 0,
             session: 0,
             phase: Phase::Idle,
             publisher: None,
@@ -165,7 +168,6 @@ impl State {
         self.ends += 1;
         self.end_number = self.ring.end();
         self.gop.begin_session();
-        self.ring.clear_entry_points();
     }
 
     pub(crate) fn set_publisher_waker(&mut self, waker: &Waker) {
@@ -175,16 +177,16 @@ impl State {
     /// Appends a tag to the ring and to the logs.
     pub(crate) fn push(&mut self, now: Instant, mut tag: Tag, pinned: u32) {
         let placement = self.gop.place(&tag);
-        let is_frame = !matches!(placement, Placement::Header | Placement::NewVideoHeader);
+        let is_frame = !matches!(placement, Placement::Header | Placement::NewSequenceHeader);
         tag.timestamp = self.shifted(now, tag.timestamp, is_frame);
-        if matches!(placement, Placement::NewVideoHeader) {
+        if matches!(placement, Placement::NewSequenceHeader) {
             self.ring.clear_entry_points();
         }
         let entry_headers =
             matches!(placement, Placement::Entry).then(|| self.gop.headers().clone());
         let is_entry = entry_headers.is_some();
         let class = match (placement, tag.kind) {
-            (Placement::Header | Placement::NewVideoHeader, _) => Class::Header,
+            (Placement::Header | Placement::NewSequenceHeader, _) => Class::Header,
             (Placement::Audio, _) | (Placement::Entry, TagKind::Audio) => Class::Audio,
             (Placement::Entry, _) => Class::Video { disposable: false },
             (Placement::Video { disposable }, _) => Class::Video { disposable },
@@ -234,13 +236,14 @@ impl State {
         self.gop_started = now;
     }
 
-    /// Shows viewers what was pushed, and says whom to wake.
+    /// Shows subscribers what was pushed, and says whom to wake.
     pub(crate) fn flush(&mut self, wake: &mut Vec<Waker>) {
-        self.flush_logs();
+        self.show();
         wake.extend(self.slots.iter_mut().flatten().filter_map(|slot| slot.waker.take()));
     }
 
-    fn flush_logs(&mut self) {
+    fn show(&mut self) {
+        self.shown = self.ring.end();
         self.logs.iter_mut().flatten().for_each(|shared| shared.log.flush());
     }
 
@@ -249,7 +252,7 @@ impl State {
         if let Kind::Viewer(protocol) = kind {
             self.open_log(protocol);
         }
-        self.flush_logs();
+        self.show();
         let slot = Some(Slot {
             kind,
             peer,

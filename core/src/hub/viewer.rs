@@ -34,7 +34,11 @@ pub struct Viewer {
     /// The rest of a tag whose beginning was written, and what remains to be counted for it.
     rest: SmallVec<[Bytes; 2]>,
     rest_tag: Option<GivenTag>,
+    /// Whether some of what the rest is of was written, so that nothing may come between.
+    rest_is_begun: bool,
     batch: Batch,
+    /// The batch was given out, and nobody has said yet how much of it is written.
+    is_outstanding: bool,
     is_new: bool,
     /// The newest tag that was written and not looked at since.
     last_written: Option<u64>,
@@ -119,7 +123,9 @@ impl Viewer {
             encoder: None,
             rest: SmallVec::new(),
             rest_tag: None,
+            rest_is_begun: false,
             batch: Batch::default(),
+            is_outstanding: false,
             is_new: true,
             last_written: None,
             has_ended: false,
@@ -129,13 +135,14 @@ impl Viewer {
     /// The next bytes, about `len_max` of them; if there are none, the task is woken at the
     /// publisher's next flush.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, len_max: usize) -> Poll<Next<'_>> {
-        if self.batch.headers_len > 0 {
-            // Nothing of the last batch was written: its headers are not to be had again.
+        if self.is_outstanding {
+            // Nothing of the last batch was written, and it is not the same if it is made again.
             self.advance(0);
         }
         self.batch.clear();
         if !self.rest.is_empty() {
             self.batch.slices.extend(self.rest.iter().cloned());
+            self.is_outstanding = true;
             return Poll::Ready(Next::Batch(&self.batch));
         }
         let topic = self.topic.clone();
@@ -168,6 +175,7 @@ impl Viewer {
         drop(state);
         if !self.batch.is_empty() {
             // What ends the stream is found again once this is written.
+            self.is_outstanding = true;
             return Poll::Ready(Next::Batch(&self.batch));
         }
         end.map_or(Poll::Pending, Poll::Ready)
@@ -175,6 +183,7 @@ impl Viewer {
 
     /// `written` bytes of the last batch are written; the others will come again.
     pub fn advance(&mut self, written: usize) {
+        self.is_outstanding = false;
         let mut left = written;
         let headers_len = std::mem::take(&mut self.batch.headers_len);
         let mut slices = std::mem::take(&mut self.batch.slices);
@@ -185,12 +194,14 @@ impl Viewer {
             !slice.is_empty()
         });
         if !self.rest.is_empty() {
+            self.rest_is_begun |= written > 0;
             self.rest = slices.into_iter().collect();
             if self.rest.is_empty() {
                 self.rest_tag.take().into_iter().for_each(|tag| self.count(&[tag]));
             }
             return;
         }
+        self.rest_is_begun = written > 0;
         if written < headers_len {
             self.keep_rest(slices, headers_len - written, None);
             self.forget_taken();
@@ -250,9 +261,9 @@ impl Viewer {
         self.in_log = false;
         let mut out = BytesMut::new();
         let mut encoder = Encoder::new(self.protocol, self.stream_id);
-        // The first tag of an FLV file has time 0 (FLV E.4.1).
-        let is_first_of_file = self.is_new && self.protocol == Protocol::Flv;
-        let timestamp = if is_first_of_file { Timestamp::ZERO } else { due.timestamp };
+        // The first tag of an FLV file has time 0 (FLV E.4.1), and ffmpeg takes metadata at any
+        // other time for a subtitle.
+        let timestamp = if self.is_new { Timestamp::ZERO } else { due.timestamp };
         self.is_new = false;
         due.headers.tags().for_each(|tag| encoder.encode_at(tag, timestamp, &mut out));
         self.batch.headers_len += out.len();
@@ -327,12 +338,13 @@ impl Viewer {
 
     /// What has to be written before anything else if the viewer is dropped now: the rest of a tag.
     pub fn take_rest(&mut self) -> impl Iterator<Item = Bytes> + use<> {
-        std::mem::take(&mut self.rest).into_iter()
+        let is_begun = std::mem::take(&mut self.rest_is_begun);
+        std::mem::take(&mut self.rest).into_iter().filter(move |_| is_begun)
     }
 
     /// Whether the last byte written was the last of a tag.
     pub fn is_between_tags(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.is_empty() || !self.rest_is_begun
     }
 
     /// What kinds it wants from now on.

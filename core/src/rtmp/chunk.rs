@@ -191,10 +191,10 @@ impl ChunkReader {
         loop {
             match self.state {
                 State::Header => {
-                    let Some(header) = self.take_header(&input[at..])? else {
+                    let Some(header) = self.take_header(input, at)? else {
                         self.close_run(input, run);
                         self.consume(input, input.len());
-                        return Ok(None);
+                        return self.check_buffered().map(|()| None);
                     };
                     at += header.len;
                     // The run goes on if nothing but a header like the last one lies between.
@@ -233,29 +233,45 @@ impl ChunkReader {
         }
     }
 
-    /// A header from the front of `input`, or from what was cut off before plus that. `len` of it
-    /// is what it takes of `input`. `None`: all of `input` is part of a header that goes on.
-    fn take_header(&mut self, input: &[u8]) -> Result<Option<ChunkHeader>, ChunkError> {
+    /// A header from `at` on in `input`, or from what was cut off before plus all of `input`. `len`
+    /// of it is what it takes of `input`. `None`: the rest of `input` is part of a header that goes
+    /// on.
+    fn take_header(
+        &mut self,
+        input: &mut Bytes,
+        at: usize,
+    ) -> Result<Option<ChunkHeader>, ChunkError> {
         let cut = self.cut.len;
+        let rest = &input[at..];
+        let offset = self.offset + (at as u64) - (cut as u64);
         if cut == 0 {
-            if let Some(header) = self.parse_header(input)? {
+            if let Some(header) = self.parse_header(rest, offset)? {
                 return Ok(Some(header));
             }
         } else {
-            let take = input.len().min(HEADER_LEN_MAX - cut);
-            self.cut.bytes[cut..cut + take].copy_from_slice(&input[..take]);
-            if let Some(header) = self.parse_header(&self.cut.bytes[..cut + take])? {
+            let take = rest.len().min(HEADER_LEN_MAX - cut);
+            self.cut.bytes[cut..cut + take].copy_from_slice(&rest[..take]);
+            if let Some(header) = self.parse_header(&self.cut.bytes[..cut + take], offset)? {
                 self.cut.len = 0;
-                return Ok(Some(ChunkHeader { len: header.len - cut, ..header }));
+                // What could have been a repeated timestamp turned out to be payload, or even the
+                // next header. It was consumed before and has to be read again.
+                let again = &self.cut.bytes[header.len.min(cut)..cut];
+                if !again.is_empty() {
+                    self.offset -= again.len() as u64;
+                    *input = [again, rest].concat().into();
+                    rope::count_copied(input.len());
+                }
+                return Ok(Some(ChunkHeader { len: header.len.saturating_sub(cut), ..header }));
             }
         }
         // Not even all of it made a header, so it is shorter than the longest one.
-        self.cut.bytes[cut..cut + input.len()].copy_from_slice(input);
-        self.cut.len = cut + input.len();
+        self.cut.bytes[cut..cut + rest.len()].copy_from_slice(rest);
+        self.cut.len = cut + rest.len();
         Ok(None)
     }
 
-    fn parse_header(&self, input: &[u8]) -> Result<Option<ChunkHeader>, ChunkError> {
+    /// A header from the front of `input`, whose first byte is that at `offset`.
+    fn parse_header(&self, input: &[u8], offset: u64) -> Result<Option<ChunkHeader>, ChunkError> {
         let Some((&first, _)) = input.split_first() else { return Ok(None) };
         let fmt = first >> 6;
         let (csid, basic_len) = match (first & 0x3F, input) {
@@ -318,12 +334,12 @@ impl ChunkReader {
                 header.stream_id = stream.stream_id;
             }
             (_, None) => {
-                return Err(ChunkError::NoPreviousHeader { offset: self.offset, csid, fmt });
+                return Err(ChunkError::NoPreviousHeader { offset, csid, fmt });
             }
         }
         if header.message_len > self.limits.message_len_max {
             let (len, max) = (header.message_len, self.limits.message_len_max);
-            return Err(ChunkError::MessageTooLong { offset: self.offset, len, max });
+            return Err(ChunkError::MessageTooLong { offset, len, max });
         }
         Ok(Some(header))
     }

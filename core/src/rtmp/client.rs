@@ -264,6 +264,8 @@ impl ClientConnection {
         if let Some(bytes) = self.session.take_pending() {
             return Output::Send(bytes);
         }
+        // All of it was read, and even an empty slice would hold on to its block.
+        self.input = Bytes::new();
         match self.phase {
             Phase::Closing => Output::Close(self.error.take()),
             _ => Output::Wait(self.deadline()),

@@ -174,8 +174,9 @@ pub enum Output {
 /// ```
 ///
 /// The media of a player are not written here. They share the socket: on the play's message
-/// stream, in chunks of [`ConnectionLimits::chunk_size`], on chunk streams other than 2, 3 and 5,
-/// a whole message at a time, and behind the `Send` that follows `accept_play`.
+/// stream, in chunks of [`ConnectionLimits::chunk_size`], on chunk streams other than 2, 3 and 5
+/// that no other message stream uses, a whole message at a time, and behind the `Send` that
+/// follows `accept_play`.
 pub struct ServerConnection {
     limits: ConnectionLimits,
     phase: Phase,
@@ -193,8 +194,9 @@ pub struct ServerConnection {
     now: Instant,
     /// The time of the last bytes.
     received_at: Instant,
-    /// Since when nothing is published or played.
-    idle_since: Instant,
+    /// Since when nothing is published or played; `None` since a moment after the last input, which
+    /// the next one tells.
+    idle_since: Option<Instant>,
     pinged_at: Instant,
     /// Where the last tag ended.
     tag_end: u64,
@@ -241,7 +243,7 @@ impl ServerConnection {
             accepted_at: now,
             now,
             received_at: now,
-            idle_since: now,
+            idle_since: Some(now),
             pinged_at: now,
             tag_end: 0,
             error: None,
@@ -261,6 +263,7 @@ impl ServerConnection {
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         assert!(self.input.is_empty(), "outputs are drained before the next input");
         self.now = now;
+        self.idle_since.get_or_insert(now);
         if let Phase::Closing = self.phase {
             return;
         }
@@ -293,6 +296,8 @@ impl ServerConnection {
         if let Some(bytes) = self.session.take_pending() {
             return Output::Send(bytes);
         }
+        // All of it was read, and even an empty slice would hold on to its block.
+        self.input = Bytes::new();
         match self.phase {
             Phase::Closing => Output::Close(self.error.take()),
             _ => Output::Wait(Some(self.deadline())),
@@ -340,6 +345,9 @@ impl ServerConnection {
         let code = "NetStream.Play.UnpublishNotify";
         self.write_status(stream_id, Level::Status, code, "The publisher has left.");
         self.set_idle(stream_id);
+        if !self.is_active() {
+            self.idle_since = None;
+        }
     }
 
     /// Asks the peer to connect again, to `tc_url` or where it is, and says whether it can: the
@@ -455,7 +463,7 @@ impl ServerConnection {
         if let Phase::Handshake(_) = self.phase {
             self.accepted_at + limits.handshake_timeout
         } else if !self.is_active() {
-            self.idle_since + limits.setup_timeout
+            self.idle_since.unwrap_or(self.now) + limits.setup_timeout
         } else if self.publishes() {
             self.received_at + limits.publish_idle_timeout
         } else {
@@ -500,7 +508,7 @@ impl ServerConnection {
             stream.activity = Activity::None;
         }
         if !self.is_active() {
-            self.idle_since = self.now;
+            self.idle_since = Some(self.now);
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::net::Stream;
 use super::stall::StallGuard;
-use super::{Shared, shutdown};
+use super::{OpenConnection, Shared, shutdown};
 
 /// Bytes of a request's head, which is also what one idle connection may buffer.
 const HEAD_LEN_MAX: usize = 16 << 10;
@@ -31,6 +31,7 @@ pub(super) async fn serve<S: Stream>(
     stream: S,
     peer: SocketAddr,
     stopped: watch::Receiver<bool>,
+    _open: OpenConnection,
 ) {
     let timeout = shared.config.http_header_timeout;
     let io = TokioIo::new(StallGuard::new(stream, shared.clone()));

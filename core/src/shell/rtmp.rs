@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use super::ingest::Ingest;
 use super::net::Stream;
 use super::play::{Player, Progress};
-use super::{Counters, Shared, Shutdown, now, shutdown};
+use super::{Counters, OpenConnection, Shared, Shutdown, now, shutdown};
 use crate::blocks::BlockPool;
 use crate::hub::StreamKey;
 use crate::rtmp::server::Output;
@@ -39,6 +39,7 @@ pub(super) async fn serve<S: Stream>(
     stream: S,
     peer: SocketAddr,
     stopped: watch::Receiver<bool>,
+    _open: OpenConnection,
 ) {
     let mut connection = Connection::new(shared, stream, peer, stopped);
     let end = poll_fn(|cx| connection.poll(cx)).await;
@@ -227,7 +228,10 @@ impl<S: Stream> Connection<S> {
                     }
                 }
                 Output::Close(error) => {
+                    // Now and not when the last words are said: the name is free for the next one.
+                    self.ingest.vanish(now, !self.is_shutting_down);
                     self.end_play();
+                    self.rtmp_deadline = None;
                     self.closing.get_or_insert(Closing { error, since: now, has_finished: false });
                     return;
                 }

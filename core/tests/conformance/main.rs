@@ -4,5 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod amf0;
+mod camera;
+mod chunk_stream;
+mod codec;
+mod commands;
+mod control;
 mod enhanced;
 mod flv_files;
+mod handshake;
+mod media;
+mod studio;
+mod wire;

@@ -118,9 +118,13 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// RTMP 7.2.2.1. Start and duration have no meaning for a live stream.
+    /// RTMP 7.2.2.1. Start and duration have no meaning for a live stream, nor has a playlist: what
+    /// played before on this stream would never end.
     fn play(&mut self, stream_id: u32, command: &Command<'_>) -> Result<(), CommandError> {
         const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
+        if let Some(Activity::Play { .. }) = self.activity(stream_id) {
+            self.end_stream(stream_id);
+        }
         let Some((app, name, query)) = self.begin(stream_id, command, NOT_FOUND)? else {
             return Ok(());
         };

@@ -1,0 +1,223 @@
+//! The hub under every order of its threads that shuttle finds: join against publish against lag.
+//!
+//! `cargo test -p forebay --no-default-features --features shuttle --test hub_shuttle`
+#![cfg(feature = "shuttle")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test; the clock is only a place to count from"
+)]
+
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use forebay::flv::{Tag, TagKind};
+use forebay::hub::{
+    Delivery, Hub, HubLimits, Next, Overflow, Policy, Publisher, RingLimits, Start, Subscriber,
+    Viewer,
+};
+use forebay::time::Timestamp;
+use forebay::wire_log::Protocol;
+use shuttle::sync::{Arc, Condvar, Mutex};
+use shuttle::thread;
+
+const KEY: &str = "live/test";
+const GOPS: u32 = 3;
+const GOP: u32 = 3;
+
+/// A task's waker as a thread sees it. A wake-up that is lost is a deadlock, which shuttle reports.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    ring: Condvar,
+}
+
+impl Bell {
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.ring.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: std::sync::Arc<Self>) {
+        *self.rung.lock().unwrap() = true;
+        self.ring.notify_all();
+    }
+}
+
+fn bell() -> (std::sync::Arc<Bell>, Waker) {
+    let bell = std::sync::Arc::new(Bell::default());
+    (bell.clone(), bell.into())
+}
+
+fn video(ms: u32, payload: &[u8]) -> Tag {
+    Tag {
+        kind: TagKind::Video,
+        timestamp: Timestamp::from_ms(ms),
+        payload: payload.to_vec().into(),
+    }
+}
+
+fn hub() -> Hub {
+    // Small enough that a subscriber that is not scheduled for a while is overtaken.
+    let ring = RingLimits { history_ms: 80, ..RingLimits::default() };
+    Hub::new(HubLimits { ring, coalesce: Duration::ZERO, ..HubLimits::default() })
+}
+
+fn publish(mut publisher: Publisher) {
+    let now = Instant::now();
+    publisher.push(now, video(0, &[0x17, 0, 0, 0, 0, 1]), 0).unwrap();
+    for frame in 0..GOPS * GOP {
+        let first = if frame % GOP == 0 { 0x17 } else { 0x27 };
+        publisher.push(now, video(frame * 40, &[first, 1, 0, 0, 0, frame as u8]), 0).unwrap();
+        publisher.flush(now);
+    }
+    publisher.end();
+}
+
+fn policy() -> Policy {
+    Policy { backlog_ms_max: 80, backlog_bytes_max: 1 << 20, overflow: Overflow::SkipToKeyframe }
+}
+
+fn take(mut subscriber: Subscriber) {
+    let (bell, waker) = bell();
+    let mut expect_keyframe = true;
+    let mut last = None;
+    loop {
+        match subscriber.poll_delivery(&mut Context::from_waker(&waker)) {
+            Poll::Pending => bell.wait(),
+            Poll::Ready(Delivery::Lag(_)) => expect_keyframe = true,
+            Poll::Ready(Delivery::Tag { number, tag }) => {
+                let is_header = tag.payload.get(1) == Some(0);
+                if let Some(number) = number {
+                    assert!(
+                        last.is_none_or(|last| number == last + 1 || expect_keyframe),
+                        "a gap untold"
+                    );
+                    last = Some(number);
+                }
+                assert!(is_header || !expect_keyframe || tag.payload.get(0) == Some(0x17));
+                expect_keyframe &= is_header;
+            }
+            Poll::Ready(Delivery::End) => break,
+            Poll::Ready(Delivery::Disconnected) => unreachable!("the policy does not disconnect"),
+        }
+    }
+    let counters = subscriber.counters();
+    assert!(counters.is_balanced() && counters.unsent_tags == 0, "{counters:?}");
+}
+
+fn view(mut viewer: Viewer) {
+    let (bell, waker) = bell();
+    let mut bytes = Vec::new();
+    loop {
+        let written = match viewer.poll_batch(&mut Context::from_waker(&waker), 40) {
+            Poll::Pending => {
+                bell.wait();
+                continue;
+            }
+            // Writes stop in the middle of tags.
+            Poll::Ready(Next::Batch(batch)) => {
+                let written = batch.len().min(13);
+                bytes.extend(batch.slices().iter().flatten().take(written));
+                written
+            }
+            Poll::Ready(Next::End) => break,
+            Poll::Ready(Next::Disconnected) => unreachable!("the policy does not disconnect"),
+        };
+        viewer.advance(written);
+    }
+    let counters = viewer.counters();
+    assert!(counters.is_balanced() && counters.unsent_tags == 0, "{counters:?}");
+    let mut rest = &bytes[..];
+    let mut last: Option<u8> = None;
+    while let [9, _, _, len, ..] = *rest {
+        let payload = &rest[11..11 + usize::from(len)];
+        if payload[1] == 1 {
+            let frame = payload[5];
+            let follows = last.is_some_and(|last| frame == last + 1);
+            assert!(follows || payload[0] == 0x17, "inter frame {frame} after {last:?}");
+            last = Some(frame);
+        }
+        rest = &rest[15 + usize::from(len)..];
+    }
+    assert!(rest.is_empty(), "bytes that are no tag: {rest:?}");
+}
+
+#[test]
+fn join_against_publish_against_lag() {
+    shuttle::check_random(
+        || {
+            let hub = hub();
+            let publisher = hub.publish(KEY.into(), "studio").unwrap();
+            let early = hub.subscribe(KEY.into(), Start::Gop, policy(), "early").unwrap();
+            let studio = thread::spawn(move || publish(publisher));
+            let early = thread::spawn(move || take(early));
+            let joiner = hub.clone();
+            let late = thread::spawn(move || {
+                let subscriber =
+                    joiner.subscribe(KEY.into(), Start::Gop, policy(), "late").unwrap();
+                // Too late for the stream: nobody will ever end it.
+                if joiner.is_live(&KEY.into()) { Some(subscriber) } else { None }
+            });
+            studio.join().unwrap();
+            early.join().unwrap();
+            drop(late.join().unwrap());
+            assert!(hub.topics().is_empty(), "something is left");
+        },
+        2_000,
+    );
+}
+
+#[test]
+fn viewers_against_publish_against_lag() {
+    shuttle::check_random(
+        || {
+            let hub = hub();
+            let publisher = hub.publish(KEY.into(), "studio").unwrap();
+            let viewers: Vec<_> = (0..2)
+                .map(|_| {
+                    let viewer =
+                        hub.view(KEY.into(), Protocol::Flv, 0, Start::Gop, policy(), "v").unwrap();
+                    thread::spawn(move || view(viewer))
+                })
+                .collect();
+            let studio = thread::spawn(move || publish(publisher));
+            studio.join().unwrap();
+            viewers.into_iter().for_each(|viewer| viewer.join().unwrap());
+            assert!(hub.topics().is_empty(), "something is left");
+        },
+        2_000,
+    );
+}
+
+#[test]
+fn a_takeover_has_one_winner_and_loses_no_viewer() {
+    shuttle::check_random(
+        || {
+            let hub = hub();
+            let first = hub.publish(KEY.into(), "first").unwrap();
+            let viewer = hub.subscribe(KEY.into(), Start::Gop, policy(), "viewer").unwrap();
+            let watching = thread::spawn(move || take(viewer));
+            let joined = Arc::new(Mutex::new(0));
+            let pushes = joined.clone();
+            let loser = thread::spawn(move || {
+                let (mut first, now) = (first, Instant::now());
+                while first.push(now, video(0, &[0x17, 0, 0, 0, 0, 1]), 0).is_ok() {
+                    *pushes.lock().unwrap() += 1;
+                    first.flush(now);
+                    thread::yield_now();
+                }
+            });
+            let second = hub.publish(KEY.into(), "second").unwrap();
+            publish(second);
+            loser.join().unwrap();
+            watching.join().unwrap();
+        },
+        2_000,
+    );
+}
