@@ -6,6 +6,12 @@ mod cli {
     pub(crate) mod replay;
     pub(crate) mod serve;
     pub(crate) mod watch;
+
+    /// Prints a result. Whoever reads it may stop in the middle, as `head` does.
+    pub(crate) fn print(text: &str) {
+        use std::io::Write as _;
+        drop(writeln!(std::io::stdout(), "{text}"));
+    }
 }
 
 use std::io::IsTerminal as _;

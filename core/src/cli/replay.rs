@@ -25,6 +25,7 @@ pub(crate) use self::pace::Pace;
 use self::pace::Pacer;
 use self::recording::Recording;
 use self::report::Report;
+use super::print;
 
 /// How long a server may take to answer a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,9 +111,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let done = replay.run(&mut report).await;
     report.finish();
     if json {
-        println!("{}", report.to_json(done.as_ref().err()));
+        print(&report.to_json(done.as_ref().err()));
     } else if report.has_started() {
-        println!("{}", report.summary());
+        print(&report.summary());
     }
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use self::report::Report;
 use self::target::Target;
 use self::viewer::{Order, Seen, Totals};
+use super::print;
 use super::replay::parse_seconds;
 
 /// Files that the process has open besides a socket per viewer.
@@ -132,16 +133,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let report =
         Report { target: order.target.to_string(), took: begun.elapsed(), viewers: &viewers };
     if json {
-        println!("{}", report.to_json());
+        print(&report.to_json());
     } else if viewers.iter().any(|seen| seen.first_byte_after.is_some()) {
-        println!("{}", report.to_text());
+        print(&report.to_text());
     }
-    match report.failed() {
-        0 => Ok(ExitCode::SUCCESS),
-        failed => bail!(
-            "{failed} of {} viewers did not get a decodable stream: {}",
+    match (report.failed(), report.problems().into_iter().next()) {
+        (0, _) | (_, None) => Ok(ExitCode::SUCCESS),
+        (1, Some((problem, _))) if viewers.len() == 1 => bail!("{problem}"),
+        (failed, Some((problem, count))) => bail!(
+            "{failed} of {} viewers did not get a decodable stream; {count} of them: {problem}",
             viewers.len(),
-            report.problems().into_iter().next().map_or(String::new(), |(problem, _)| problem),
         ),
     }
 }

@@ -32,7 +32,7 @@ impl Report<'_> {
         }
         text += &format!("{}\n", self.percentiles());
         for (problem, count) in self.problems().into_iter().take(PROBLEMS_MAX) {
-            text += &format!("{count} viewers: {problem}\n");
+            text += &format!("{count} of {}: {problem}\n", self.viewers.len());
         }
         let sum = |count: fn(&Seen) -> u64| self.viewers.iter().map(count).sum::<u64>();
         let (bytes, lags) = (sum(|seen| seen.bytes), sum(|seen| seen.judge.lags));
