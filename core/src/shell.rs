@@ -3,6 +3,7 @@
 //! A task per connection, and one that accepts for each listener. A publisher's task pushes into
 //! the hub and is the clock of its topic: it wakes the viewers' tasks. Nothing waits for a viewer.
 
+pub mod client;
 mod http;
 mod ingest;
 pub mod net;

@@ -1,12 +1,13 @@
 //! `forebay serve`: the server, with a configuration, until it is told to stop.
 
 use std::hash::{BuildHasher, Hasher};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use forebay::config::{Builder, Config};
+use forebay::rtmp::{Url, UrlError};
 use forebay::shell::Server;
 use forebay::shell::net::TokioNet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,12 +32,14 @@ pub(crate) struct Arguments {
     /// Prints the configuration that results, with a comment for every key, and exits.
     #[arg(long)]
     print_config: bool,
-    /// Publishes this recording into the server by RTMP, over and over with time running on.
-    #[arg(long, value_name = "FILE.flv")]
+    /// Publishes this recording into the server by RTMP, over and over: an FLV file, with time
+    /// running on, or a `.rtmpcap` capture of an encoder, byte for byte.
+    #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
-    /// The stream that --replay publishes, as APP/NAME.
-    #[arg(long, default_value = "live/obs", value_name = "APP/NAME", requires = "replay")]
-    replay_as: String,
+    /// The stream that --replay publishes, as APP/NAME: live/obs unless it is said. A capture
+    /// publishes the stream that was recorded.
+    #[arg(long, value_name = "APP/NAME", requires = "replay")]
+    replay_as: Option<String>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -45,9 +48,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         print!("{}", config.text);
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(file) = &arguments.replay {
-        replay::check_file(file)?;
-    }
+    let replayed = match &arguments.replay {
+        Some(file) => Some((file.clone(), replayed_stream(file, arguments.replay_as.as_deref())?)),
+        None => None,
+    };
     for line in config.changes().lines() {
         tracing::info!("configured: {line}");
     }
@@ -58,15 +62,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     // Registered before anybody is told that the server runs.
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    println!(
-        "{}",
-        invitation(rtmp, http, arguments.replay.as_ref().map(|_| arguments.replay_as.as_str()))
-    );
+    let stream = replayed.as_ref().map(|(_, stream)| stream.as_str());
+    println!("{}", invitation(rtmp, http, stream));
 
-    let replaying = arguments.replay.map(|file| {
-        let url = format!("rtmp://{rtmp}/{}", arguments.replay_as);
-        tokio::spawn(replay::publish_for_ever(file, url))
-    });
+    let replaying = match replayed {
+        Some((file, stream)) => {
+            let url = stream_url(rtmp, &stream)?;
+            Some(tokio::spawn(replay::publish_for_ever(file, url)))
+        }
+        None => None,
+    };
     let stop = async {
         tokio::select! {
             biased;
@@ -80,6 +85,33 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tracing::warn!(connections = cut, "cut: shutdown.drain_ms is over");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The stream that a recording is published as.
+fn replayed_stream(file: &Path, wanted: Option<&str>) -> anyhow::Result<String> {
+    let recorded = replay::check_file(file)?;
+    let stream = match (recorded, wanted) {
+        (None, wanted) => wanted.unwrap_or("live/obs").to_owned(),
+        (Some(recorded), None) => recorded,
+        (Some(recorded), Some(wanted)) if recorded == wanted => recorded,
+        (Some(recorded), Some(_)) => {
+            bail!("--replay-as: a capture is published as it was recorded, which is {recorded}")
+        }
+    };
+    // Whether it can be a stream's name, before the server is there.
+    stream_url(SocketAddr::from(([127, 0, 0, 1], 1935)), &stream)
+        .with_context(|| format!("--replay-as {stream:?}"))?;
+    Ok(stream)
+}
+
+/// Where the server itself is reached: one that listens everywhere does so on loopback.
+fn stream_url(rtmp: SocketAddr, stream: &str) -> Result<Url, UrlError> {
+    let host = match rtmp.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("rtmp://{}/{stream}", SocketAddr::new(host, rtmp.port())).parse()
 }
 
 fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
