@@ -258,15 +258,16 @@ impl Builder {
     }
 
     fn nearest(&self, path: &str) -> String {
-        let key = path.rsplit('.').next().unwrap_or(path);
-        let score = |known: &str| {
-            let common =
-                known.split('_').filter(|word| key.contains(word) && word.len() > 2).count();
-            usize::from(known == key) * 10 + common
+        let distance = |(section, key): &(String, String)| {
+            let known = format!("{section}.{key}");
+            let in_other_section = path.ends_with(&format!(".{key}"));
+            (if in_other_section { 0 } else { strsim::damerau_levenshtein(path, &known) }, known)
         };
-        let best =
-            self.keys().max_by_key(|(_, known)| score(known)).filter(|(_, known)| score(known) > 0);
-        best.map(|(section, key)| format!("; did you mean `{section}.{key}`?")).unwrap_or_default()
+        match self.keys().map(|key| distance(&key)).min() {
+            Some((far, _)) if far > 5 => String::new(),
+            Some((_, known)) => format!("; did you mean `{known}`?"),
+            None => String::new(),
+        }
     }
 
     /// Checks everything.

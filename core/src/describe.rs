@@ -3,12 +3,13 @@
 //! For people and programs that look on. Nothing that is relayed depends on it, so what cannot be
 //! understood is left out.
 
+mod picture;
+
 use serde::Serialize;
 
 use crate::amf0::{self, Decoder, Value};
 use crate::flv::{AudioCodec, AudioHeader, Tag, VideoCodec, VideoHeader};
 use crate::gop::Headers;
-use crate::rope::Rope;
 
 /// A video track.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -48,20 +49,13 @@ pub struct AudioInfo {
 /// What the primary video track is, as far as its sequence header and the metadata say.
 pub fn video(headers: &Headers) -> Option<VideoInfo> {
     let metadata = Metadata::of(headers);
-    let (codec, body) = match headers.video() {
+    let mut info = match headers.video() {
         Some(tag) => {
             let header = VideoHeader::parse(&tag.payload).ok()?;
-            (
-                header.codec?,
-                tag.payload.slice(header.header_len.min(tag.payload.len())..tag.payload.len()),
-            )
+            video_config(header.codec?, &body(tag, header.header_len))
         }
-        None => (VideoCodec::from_id(metadata.number("videocodecid")? as u32), Rope::new()),
+        None => video_config(VideoCodec::from_id(metadata.number("videocodecid")? as u32), &[]),
     };
-    let mut info = VideoInfo { codec: video_codec_name(codec), ..VideoInfo::default() };
-    if codec.is_avc() {
-        describe_avc(&body.to_bytes(), &mut info);
-    }
     info.width = info.width.or_else(|| metadata.number("width").map(|width| width as u32));
     info.height = info.height.or_else(|| metadata.number("height").map(|height| height as u32));
     info.frame_rate = metadata.number("framerate");
@@ -71,28 +65,46 @@ pub fn video(headers: &Headers) -> Option<VideoInfo> {
 /// What the primary audio track is.
 pub fn audio(headers: &Headers) -> Option<AudioInfo> {
     let metadata = Metadata::of(headers);
-    let mut info = AudioInfo {
-        sample_rate: metadata.number("audiosamplerate").map(|rate| rate as u32),
-        channels: metadata.number("audiochannels").map(|count| count as u32),
-        ..AudioInfo::default()
-    };
-    match headers.audio() {
+    let mut info = match headers.audio() {
         Some(tag) => {
             let header = AudioHeader::parse(&tag.payload).ok()?;
-            let codec = header.codec?;
-            info.codec = audio_codec_name(codec);
-            let body =
-                tag.payload.slice(header.header_len.min(tag.payload.len())..tag.payload.len());
-            if codec.is_aac() {
-                describe_aac(&body, &mut info);
-            }
+            audio_config(header.codec?, &body(tag, header.header_len))
         }
-        None => {
-            info.codec =
-                audio_codec_name(AudioCodec::from_id(metadata.number("audiocodecid")? as u32))
-        }
-    }
+        None => audio_config(AudioCodec::from_id(metadata.number("audiocodecid")? as u32), &[]),
+    };
+    let claimed = |key| metadata.number(key).map(|number| number as u32);
+    info.sample_rate = info.sample_rate.or_else(|| claimed("audiosamplerate"));
+    info.channels = info.channels.or_else(|| claimed("audiochannels"));
     Some(info)
+}
+
+/// What is behind a header, in one piece.
+fn body(tag: &Tag, header_len: usize) -> bytes::Bytes {
+    tag.payload.slice(header_len.min(tag.payload.len())..tag.payload.len()).to_bytes()
+}
+
+/// What a video track's sequence header says: `record` is what is behind the codec.
+pub fn video_config(codec: VideoCodec, record: &[u8]) -> VideoInfo {
+    let mut info = VideoInfo { codec: video_codec_name(codec), ..VideoInfo::default() };
+    match codec {
+        codec if codec.is_avc() => describe_avc(record, &mut info),
+        codec if codec.is_hevc() => describe_hevc(record, &mut info),
+        VideoCodec::AV1 => describe_av1(record, &mut info),
+        VideoCodec::VP9 => describe_vp9(record, &mut info),
+        _ => {}
+    }
+    info
+}
+
+/// What an audio track's sequence header says: `config` is what is behind the codec.
+pub fn audio_config(codec: AudioCodec, config: &[u8]) -> AudioInfo {
+    let mut info = AudioInfo { codec: audio_codec_name(codec), ..AudioInfo::default() };
+    match codec {
+        codec if codec.is_aac() => describe_aac(config, &mut info),
+        AudioCodec::OPUS => describe_opus(config, &mut info),
+        _ => {}
+    }
+    info
 }
 
 /// The encoder's name for itself.
@@ -150,16 +162,63 @@ fn describe_avc(record: &[u8], info: &mut VideoInfo) {
     }
 }
 
-fn describe_aac(config: &Rope, info: &mut AudioInfo) {
+/// ISO/IEC 14496-15 8.3.3.1, and annex E for the string.
+fn describe_hevc(record: &[u8], info: &mut VideoInfo) {
+    let Some(&[1, profile, f0, f1, f2, f3, ref constraints @ .., level]) =
+        record.first_chunk::<13>()
+    else {
+        return;
+    };
+    let space = ["", "A", "B", "C"][usize::from(profile >> 6)];
+    let tier = if profile & 0x20 == 0 { 'L' } else { 'H' };
+    let flags = u32::from_be_bytes([f0, f1, f2, f3]).reverse_bits();
+    let mut text = format!("hvc1.{space}{}.{flags:X}.{tier}{level}", profile & 0x1F);
+    let used = constraints.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    constraints[..used].iter().for_each(|byte| text += &format!(".{byte:X}"));
+    info.codec_string = Some(text);
+    (info.width, info.height) = picture::hevc_size(record).unzip();
+}
+
+/// AV1 Codec ISO Media File Format Binding 2.3.3, and section 5 for the string.
+fn describe_av1(record: &[u8], info: &mut VideoInfo) {
+    let Some((&[0x81, profile_level, depth, _], obus)) = record.split_first_chunk() else { return };
+    let (profile, level) = (profile_level >> 5, profile_level & 0x1F);
+    let tier = if depth & 0x80 == 0 { 'M' } else { 'H' };
+    let bits = match depth & 0x60 {
+        0x60 => 12,
+        0x40 => 10,
+        _ => 8,
+    };
+    info.codec_string = Some(format!("av01.{profile}.{level:02}{tier}.{bits:02}"));
+    (info.width, info.height) = picture::av1_size(obus).unzip();
+}
+
+/// VP Codec ISO Media File Format Binding; behind the version and flags of its box, or without.
+fn describe_vp9(record: &[u8], info: &mut VideoInfo) {
+    let record = record.strip_prefix(&[1, 0, 0, 0]).unwrap_or(record);
+    if let [profile, level, depth, ..] = record {
+        info.codec_string = Some(format!("vp09.{profile:02}.{level:02}.{:02}", depth >> 4));
+    }
+}
+
+/// RFC 7845 5.1. The rate in it is the input's; a decoder's is always 48 kHz.
+fn describe_opus(head: &[u8], info: &mut AudioInfo) {
+    info.codec_string = Some("opus".to_owned());
+    if let [b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', _, channels, ..] = *head {
+        (info.sample_rate, info.channels) = (Some(48000), Some(channels.into()));
+    }
+}
+
+fn describe_aac(config: &[u8], info: &mut AudioInfo) {
     /// ISO/IEC 14496-3 1.6.3.4.
     const SAMPLE_RATES: [u32; 13] =
         [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
-    let Some(bits) = config.first_chunk().map(u16::from_be_bytes) else { return };
+    let Some(bits) = config.first_chunk().copied().map(u16::from_be_bytes) else { return };
     let (object_type, rate_index, channels) = (bits >> 11, bits >> 7 & 15, bits >> 3 & 15);
     info.codec_string = Some(format!("mp4a.40.{object_type}"));
-    info.sample_rate = SAMPLE_RATES.get(usize::from(rate_index)).copied().or(info.sample_rate);
+    info.sample_rate = SAMPLE_RATES.get(usize::from(rate_index)).copied();
     info.channels = match channels {
-        0 => info.channels,
+        0 => None,
         7 => Some(8),
         count => Some(count.into()),
     };

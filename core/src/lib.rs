@@ -16,6 +16,7 @@
 //! wire_log  3  a topic's stream as one protocol's bytes
 //! hub       4  topics, publishers, subscribers: lossy fan-out
 //! describe  3  headers in words: codec, resolution, sample rate
+//! inspect   4  what is in a stream, and what is wrong with it
 //! config    5  every limit and cadence, with its default and its reason
 //! shell     6  sockets, files, tasks, the clock
 //! main      7  the command line
@@ -31,6 +32,8 @@ pub mod describe;
 pub mod flv;
 pub mod gop;
 pub mod hub;
+#[cfg(feature = "shell")]
+pub mod inspect;
 pub mod rope;
 pub mod rtmp;
 #[cfg(feature = "shell")]

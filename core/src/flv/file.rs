@@ -253,6 +253,11 @@ impl FileReader {
         Self { payload_len_max: max, ..self }
     }
 
+    /// Begins in the middle of a file, `at` bytes from its start, where a tag does.
+    pub fn at_tag(self, at: u64) -> Self {
+        Self { at, next: Next::TagHeader, ..self }
+    }
+
     /// What the file header said, once it was read.
     pub fn header(&self) -> Option<FileHeader> {
         self.header

@@ -261,11 +261,15 @@ impl Viewer {
         self.in_log = false;
         let mut out = BytesMut::new();
         let mut encoder = Encoder::new(self.protocol, self.stream_id);
-        // The first tag of an FLV file has time 0 (FLV E.4.1), and ffmpeg takes metadata at any
-        // other time for a subtitle.
-        let timestamp = if self.is_new { Timestamp::ZERO } else { due.timestamp };
-        self.is_new = false;
-        due.headers.tags().for_each(|tag| encoder.encode_at(tag, timestamp, &mut out));
+        let is_new = std::mem::take(&mut self.is_new);
+        for tag in due.headers.tags() {
+            // The first tag of an FLV file has time 0 (FLV E.4.1), and ffmpeg takes metadata at any
+            // other time for a subtitle.
+            let is_first =
+                is_new && (self.protocol == Protocol::Flv || tag.kind == TagKind::Script);
+            let timestamp = if is_first { Timestamp::ZERO } else { due.timestamp };
+            encoder.encode_at(tag, timestamp, &mut out);
+        }
         self.batch.headers_len += out.len();
         self.batch.slices.extend((!out.is_empty()).then(|| out.freeze()));
     }

@@ -79,6 +79,11 @@ impl ServerHandshake {
         Ok(answer)
     }
 
+    /// Whether C1 carries a valid digest, once it has arrived.
+    pub fn has_digest(&self) -> bool {
+        find_digest(&self.c1, CLIENT_KEY).is_some()
+    }
+
     /// Whether all of C2 has arrived, so that chunks follow.
     pub fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
