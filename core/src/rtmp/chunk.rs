@@ -179,6 +179,11 @@ impl ChunkReader {
         self.offset
     }
 
+    /// Whether a message has begun and goes on in what comes next.
+    pub fn is_mid_message(&self) -> bool {
+        self.unfinished > 0
+    }
+
     /// Takes bytes off the front of `input` until a message is complete.
     ///
     /// `Ok(None)` means that all of `input` was taken and the message goes on in what comes next.

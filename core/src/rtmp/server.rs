@@ -33,7 +33,7 @@ pub struct ConnectionLimits {
     /// From accepting the connection, or from the end of its last stream, to `publish` or `play`.
     /// OBS needs one round trip, a person restarting a stream in the encoder some seconds.
     pub setup_timeout: Duration,
-    /// A publisher that sends nothing for so long has vanished or is frozen, and its name is free
+    /// A publisher that sends no media for so long has vanished or is frozen, and its name is free
     /// again. Longer than a Wi-Fi hand-over or an encoder's hiccup.
     pub publish_idle_timeout: Duration,
     /// A player from which nothing comes for so long, not even answers to pings, has vanished.
@@ -194,6 +194,8 @@ pub struct ServerConnection {
     now: Instant,
     /// The time of the last bytes.
     received_at: Instant,
+    /// The time of the last media of a stream being published, or of the publish itself.
+    media_at: Instant,
     /// Since when nothing is published or played; `None` since a moment after the last input, which
     /// the next one tells.
     idle_since: Option<Instant>,
@@ -243,6 +245,7 @@ impl ServerConnection {
             accepted_at: now,
             now,
             received_at: now,
+            media_at: now,
             idle_since: Some(now),
             pinged_at: now,
             tag_end: 0,
@@ -393,7 +396,13 @@ impl ServerConnection {
                 let message = self.session.read(&mut self.input).map_err(|source| {
                     ConnectionError::Chunk { offset: self.session.offset(), source }
                 })?;
-                let Some(message) = message else { return Ok(false) };
+                let Some(message) = message else {
+                    // A keyframe on its way over a slow link is a sign of life before it is whole.
+                    if self.session.is_mid_message() {
+                        self.media_at = self.now;
+                    }
+                    return Ok(false);
+                };
                 self.handle_message(message)?;
                 Ok(true)
             }
@@ -416,6 +425,7 @@ impl ServerConnection {
     fn handle_media(&mut self, message: Message) -> Result<(), ConnectionError> {
         let (offset, stream_id) = (self.session.offset(), message.stream_id);
         let Some(Activity::Publish { .. }) = self.activity(stream_id) else { return Ok(()) };
+        self.media_at = self.now;
         let tags =
             message.into_tags().map_err(|source| ConnectionError::Aggregate { offset, source })?;
         for tag in tags {
@@ -465,7 +475,7 @@ impl ServerConnection {
         } else if !self.is_active() {
             self.idle_since.unwrap_or(self.now) + limits.setup_timeout
         } else if self.publishes() {
-            self.received_at + limits.publish_idle_timeout
+            self.media_at + limits.publish_idle_timeout
         } else {
             let idle = self.received_at + limits.play_idle_timeout;
             idle.min(self.pinged_at + limits.ping_interval)
@@ -483,7 +493,7 @@ impl ServerConnection {
         } else if !self.is_active() {
             ("publish or play", limits.setup_timeout)
         } else if self.publishes() {
-            ("a byte from the publisher", limits.publish_idle_timeout)
+            ("media from the publisher", limits.publish_idle_timeout)
         } else if self.now >= self.received_at + limits.play_idle_timeout {
             ("a sign of life from the player", limits.play_idle_timeout)
         } else {

@@ -146,6 +146,11 @@ impl Session {
         HANDSHAKE_LEN + self.reader.offset()
     }
 
+    /// Whether a message has begun and goes on in what comes next.
+    pub(super) fn is_mid_message(&self) -> bool {
+        self.reader.is_mid_message()
+    }
+
     /// The next message that is more than the connection's own housekeeping.
     ///
     /// `None`: all of `input` was consumed, and is acknowledged if the peer's window asks for it.

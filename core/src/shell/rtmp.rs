@@ -293,6 +293,9 @@ impl<S: Stream> Connection<S> {
                         }
                     }
                     self.drain(now);
+                    // The connection learns the time only with an input, and counts from here.
+                    self.rtmp.handle_input(now, Input::Timeout);
+                    self.drain(now);
                 }
             }
         }

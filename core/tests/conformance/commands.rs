@@ -565,7 +565,6 @@ fn cm_6_a_publisher_that_vanishes_frees_its_name_in_time() {
 
 /// The encoder hangs and its network thread does not: acknowledgements, but no media.
 #[test]
-#[ignore = "any byte counts as a sign of life, by the documentation of publish_idle_timeout"]
 fn cm_6_a_publisher_that_only_acknowledges_frees_its_name_in_time() {
     frozen_publisher_frees_its_name(|studio, frozen, second| {
         let body = (5000 + second as u32).to_be_bytes().to_vec();

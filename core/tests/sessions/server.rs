@@ -502,7 +502,7 @@ fn a_frozen_publisher_is_told_and_ended() {
     assert_eq!(peer.read(sent), ["20/5/1 onStatus 0 error NetStream.Failed"]);
     assert_eq!(
         host.seen.error.unwrap().to_string(),
-        "a byte from the publisher did not come within 20s"
+        "media from the publisher did not come within 20s"
     );
 }
 

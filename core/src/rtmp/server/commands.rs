@@ -112,6 +112,7 @@ impl ServerConnection {
             return Ok(());
         };
         let name_and_query = command.argument(0).and_then(Value::as_str).unwrap_or_default();
+        self.media_at = self.now;
         let activity = Activity::Publish { name_and_query: name_and_query.into() };
         self.set_activity(stream_id, activity);
         self.outputs.push_back(Output::Publish { stream_id, app, name, query });
