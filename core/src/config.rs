@@ -3,8 +3,8 @@
 //! That file is what `--print-config` prints and what the defaults are read from, so that no
 //! default is written twice and none goes without a comment.
 
+use core::net::SocketAddr;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;

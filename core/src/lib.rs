@@ -1,11 +1,29 @@
 //! A live-streaming core without I/O.
 //!
+//! ```text
+//! socket ─recv→ block ─slices→ chunks → message → tag ─→ topic: headers + ring + GOP index
+//!                    wire logs (RTMP, FLV), a position per viewer ←─┤
+//!                    Delivery::{Tag, Lag, End}, a cursor per subscriber ←─┘
+//! ```
+//!
+//! # Invariants
+//!
+//! - Only `shell` (and the binary's `cli`) touches sockets, files, tasks or a clock. The rest takes
+//!   `now`, bytes and random numbers as arguments. Without the feature `shell` none of it is built.
+//! - A payload is never copied on its way into the hub: it stays the slices it arrived in. Encoding
+//!   it for a protocol copies it once, for all viewers of that protocol.
+//! - Nothing waits for a subscriber. One that cannot keep up loses tags and is told so.
+//! - A viewer's first picture is a keyframe behind the headers it needs, after a join and after
+//!   every lag; if there is none, it waits for one.
+//! - Whatever a peer can make grow has a limit in somebody's constructor.
+//!
 //! # Layers
 //!
 //! A module uses modules of lower numbers only, and modules of one number are strangers.
 //! `cargo ci layers` reads this block and checks the code against it.
 //!
 //! ```text
+//! sync      0  the locks of what several tasks share
 //! time      0  milliseconds that wrap, and composition time
 //! rope      0  a payload as slices of the blocks it arrived in
 //! blocks    0  where bytes are received, and how blocks return
@@ -14,14 +32,14 @@
 //! rtmp      2  handshake, chunks, messages, commands, both ends of a connection
 //! gop       2  where a joiner may start
 //! wire_log  3  a topic's stream as one protocol's bytes
-//! hub       4  topics, publishers, subscribers: lossy fan-out
 //! describe  3  headers in words: codec, resolution, sample rate
+//! hub       4  topics, publishers, subscribers: lossy fan-out
 //! inspect   4  what is in a stream, and what is wrong with it
 //! config    5  every limit and cadence, with its default and its reason
 //! shell     6  sockets, files, tasks, the clock
-//! main      7  the command line
+//! cli       7  one file per command
+//! main      8  the command line
 //! ```
-#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod amf0;
 pub mod blocks;

@@ -27,7 +27,7 @@ pub(crate) fn count_copied(len: usize) {
 ///
 /// Cloning shares the slices and costs one reference count, however many there are. When the last
 /// clone goes, the blocks are released at once and the rope's own memory returns to the
-/// [`RopePool`] it came from.
+/// pool it came from.
 #[derive(Clone, Default)]
 pub struct Rope {
     /// `None` is the empty payload.

@@ -532,7 +532,7 @@ impl Run {
 pub struct MessageHeader {
     /// Chunk stream id, 2 to 65599.
     pub csid: u32,
-    /// Message type id; see [`message_type`](super::message::message_type).
+    /// Message type id; see [`message_type`].
     pub type_id: u8,
     /// Message stream id.
     pub stream_id: u32,
