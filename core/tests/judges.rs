@@ -33,7 +33,7 @@ fn complaints(ffmpeg: &str, file: &Path) -> String {
         .arg(file)
         // Milliseconds are kept: rounded to frames of a thirtieth of a second, neighbours may fall
         // on one another, which is nobody's fault.
-        .args(["-map", "0:v?", "-map", "0:a?", "-enc_time_base:v", "-1", "-f", "null", "-"])
+        .args(["-map", "0:v?", "-map", "0:a?", "-enc_time_base:v", "1:1000", "-f", "null", "-"])
         .output()
         .unwrap_or_else(|error| panic!("{ffmpeg}: {error}; `cargo ci judges` installs it"));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
