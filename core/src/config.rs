@@ -87,6 +87,7 @@ pub struct Play {
     pub wait: Duration,
     pub write_stall_timeout: Duration,
     pub write_len_max: usize,
+    pub unsent_len_max: u32,
 }
 
 impl Play {
@@ -381,6 +382,7 @@ struct RawPlay {
     wait_ms: i64,
     write_stall_timeout_ms: i64,
     write_len_max: i64,
+    unsent_len_max: i64,
 }
 
 #[derive(Deserialize)]
@@ -463,6 +465,7 @@ impl Raw {
         within("hub.topics_max", hub.topics_max, 1, 1_000_000, "")?;
         within("hub.subscribers_max", hub.subscribers_max, 1, 1_000_000, "")?;
         within("play.backlog_bytes_max", play.backlog_bytes_max, 0, BYTES_MAX, " bytes")?;
+        within("play.unsent_len_max", play.unsent_len_max, 4096, i64::from(u32::MAX), " bytes")?;
         within("play.write_len_max", play.write_len_max, 1024, 16 << 20, " bytes")?;
         let is_start = start_by_name(&play.start, 0).is_some();
         builder.expect("play.start", is_start, "\"gop\", \"live\" or \"auto\"")?;
@@ -532,6 +535,7 @@ impl Raw {
                 wait: ms(play.wait_ms),
                 write_stall_timeout: ms(play.write_stall_timeout_ms),
                 write_len_max: play.write_len_max as usize,
+                unsent_len_max: play.unsent_len_max as u32,
             },
             http_header_timeout: ms(http.header_timeout_ms),
             drain_timeout: ms(shutdown.drain_ms),

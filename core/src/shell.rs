@@ -192,6 +192,8 @@ async fn accept<N: Net, F>(
                 Counters::add(&shared.counters.connections, 1);
                 // Or the last byte of an answer waits 40 ms for a delayed acknowledgement.
                 let _best_effort = stream.set_nodelay(true);
+                // A viewer's backlog belongs into the hub, which knows what may be dropped.
+                let _best_effort = stream.set_unsent_len_max(shared.config.play.unsent_len_max);
                 tokio::spawn(serve(shared.clone(), stream, peer, stopped.clone(), open));
             }
             Err(error) => {

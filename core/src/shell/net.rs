@@ -38,6 +38,12 @@ pub trait Net: Clone + Send + Sync + 'static {
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Sends small writes at once instead of waiting for acknowledgements.
     fn set_nodelay(&self, on: bool) -> io::Result<()>;
+
+    /// Bounds what waits to be sent behind what is on its way, in bytes. Without a bound the
+    /// system holds megabytes for a slow peer, which are minutes of the past.
+    fn set_unsent_len_max(&self, _len: u32) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The operating system's network.
@@ -68,5 +74,9 @@ impl Net for TokioNet {
 impl Stream for tokio::net::TcpStream {
     fn set_nodelay(&self, on: bool) -> io::Result<()> {
         tokio::net::TcpStream::set_nodelay(self, on)
+    }
+
+    fn set_unsent_len_max(&self, len: u32) -> io::Result<()> {
+        socket2::SockRef::from(self).set_tcp_notsent_lowat(len)
     }
 }
