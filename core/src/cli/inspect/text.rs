@@ -308,7 +308,10 @@ impl Page {
 
     fn gops(&mut self, report: &Report) {
         let Some(gops) = &report.gops else { return };
-        self.heading(&format!("Groups of pictures: {}, open or closed", grouped(gops.count)));
+        self.heading(&format!(
+            "Groups of pictures: {} (open or closed is not told)",
+            grouped(gops.count)
+        ));
         if let (Some(duration), Some(frames), Some(bytes)) =
             (gops.duration_ms, gops.frames, gops.bytes)
         {
@@ -484,13 +487,13 @@ impl Page {
 
     fn verdict(&mut self, report: &Report) {
         self.line("");
-        let text = self.paint.verdict(report);
-        self.line(&text);
         if report.verdict.status == Status::Damaged {
             for oddity in &report.verdict.odd {
                 self.line(&format!("odd besides: {}", plain(&oddity.text)));
             }
         }
+        let text = self.paint.verdict(report);
+        self.line(&text);
     }
 }
 
