@@ -52,7 +52,6 @@ enum Command {
     Replay(cli::replay::Arguments),
     /// Play a stream as many players would, and judge what they get.
     Watch(cli::watch::Arguments),
-    /// Show what is in a recording or a live stream: tracks, GOPs, times, damage.
     Inspect(cli::inspect::Arguments),
 }
 

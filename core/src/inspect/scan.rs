@@ -54,6 +54,8 @@ pub struct FileScanner {
     search: Option<Search>,
     events: VecDeque<Event>,
     is_finished: bool,
+    /// PreviousTagSizes behind tags that were given.
+    right_sizes: u64,
     wrong_sizes: u64,
 }
 
@@ -96,6 +98,7 @@ impl FileScanner {
             search: None,
             events: VecDeque::new(),
             is_finished: false,
+            right_sizes: 0,
             wrong_sizes: 0,
         }
     }
@@ -107,7 +110,7 @@ impl FileScanner {
 
     /// PreviousTagSizes that were wrong and not taken for damage.
     pub fn wrong_previous_tag_sizes(&self) -> u64 {
-        self.wrong_sizes
+        if self.checks_previous_tag_size { 0 } else { self.wrong_sizes }
     }
 
     /// Whether nothing of what was read looks like FLV.
@@ -173,8 +176,10 @@ impl FileScanner {
 
     fn confirm_pending(&mut self) {
         let Some(tag) = self.pending.take() else { return };
-        if self.previous_tag_size_agrees(&tag) == Some(false) {
-            self.wrong_sizes += u64::from(!self.checks_previous_tag_size);
+        match self.previous_tag_size_agrees(&tag) {
+            Some(true) => self.right_sizes += 1,
+            Some(false) => self.wrong_sizes += 1,
+            None => {}
         }
         self.events.push_back(Event::Tag(tag));
     }
@@ -201,7 +206,8 @@ impl FileScanner {
             | FileError::CutInPreviousTagSize { at } => {
                 search.from = at;
                 let before = self.pending.as_ref();
-                if before.and_then(|tag| self.previous_tag_size_agrees(tag)) == Some(false) {
+                let agrees = before.and_then(|tag| self.previous_tag_size_agrees(tag));
+                if agrees == Some(false) && self.sizes_are_right() {
                     self.suspect_pending(&mut search);
                 } else {
                     self.confirm_pending();
@@ -216,6 +222,11 @@ impl FileScanner {
         self.search = Some(search);
     }
 
+    /// Whether a wrong PreviousTagSize means something in this file: some writers never fill it in.
+    fn sizes_are_right(&self) -> bool {
+        self.right_sizes >= self.wrong_sizes
+    }
+
     /// The length of the tag before the break cannot be right: the way back may begin inside it.
     fn suspect_pending(&mut self, search: &mut Search) {
         search.suspect = self.pending.take();
@@ -228,7 +239,7 @@ impl FileScanner {
     fn search_on(&mut self) -> bool {
         let Some(mut search) = self.search.take() else { return false };
         if let Some(guess) = search.guess {
-            match self.evidence(guess) {
+            match self.evidence_behind_pending(guess) {
                 Evidence::Yes => {
                     self.confirm_pending();
                     self.resume(search, guess);
@@ -236,7 +247,11 @@ impl FileScanner {
                 }
                 Evidence::No => {
                     search.guess = None;
-                    self.suspect_pending(&mut search);
+                    if self.sizes_are_right() {
+                        self.suspect_pending(&mut search);
+                    } else {
+                        self.confirm_pending();
+                    }
                 }
                 Evidence::Wait => {
                     self.search = Some(search);
@@ -304,11 +319,20 @@ impl FileScanner {
         self.events.push_back(Event::Damage(Damage { from, to, what, suspect }));
     }
 
+    /// Where a tag is expected one header is enough.
+    fn evidence_behind_pending(&self, at: u64) -> Evidence {
+        let Some(bytes) = self.recent.read(at) else {
+            return if self.is_finished { Evidence::Yes } else { Evidence::Wait };
+        };
+        let last = self.pending.as_ref().map(|tag| tag.tag.timestamp);
+        match parse_header(bytes) {
+            Some(header) if header.is_near(last) => Evidence::Yes,
+            _ => Evidence::No,
+        }
+    }
+
     fn evidence(&self, at: u64) -> Evidence {
         let end = self.recent.end();
-        if at == end && self.is_finished {
-            return Evidence::Yes;
-        }
         // A kind, 21 more bits of stream id and timestamps that agree are not many for garbage of
         // gigabytes; 32 bits of PreviousTagSize besides are.
         let mut next = at;
@@ -319,7 +343,7 @@ impl FileScanner {
             }
             let Some(bytes) = self.recent.read(next) else { return self.wait_for(at) };
             let Some(header) = parse_header(bytes) else { return Evidence::No };
-            if last.is_some_and(|last| header.timestamp.since(last).abs() > CHAIN_STEP_MS_MAX) {
+            if !header.is_near(last) {
                 return Evidence::No;
             }
             last = Some(header.timestamp);
@@ -342,7 +366,7 @@ impl FileScanner {
 /// Headers in a row that are as good as a PreviousTagSize that agrees.
 const CHAIN_COUNT: usize = 4;
 /// Between two headers of a row, in milliseconds; either way.
-const CHAIN_STEP_MS_MAX: i32 = 60_000;
+const CHAIN_STEP_MS_MAX: u32 = 60_000;
 /// How far to look for evidence, in bytes: past the longest payload there can be.
 const CHAIN_LEN_MAX: u64 = 32 << 20;
 
@@ -357,6 +381,14 @@ fn is_kind(byte: u8) -> bool {
 struct PlausibleHeader {
     len: usize,
     timestamp: Timestamp,
+}
+
+impl PlausibleHeader {
+    fn is_near(&self, last: Option<Timestamp>) -> bool {
+        // Metadata and sequence headers are at 0, whenever the media begin.
+        let last = last.filter(|&last| last != Timestamp::ZERO);
+        last.is_none_or(|last| self.timestamp.since(last).unsigned_abs() <= CHAIN_STEP_MS_MAX)
+    }
 }
 
 /// A tag header as all writers write it: unencrypted, and its stream id 0 (FLV E.4.1).

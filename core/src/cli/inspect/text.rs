@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use forebay::inspect::{
     CompositionTimes, ConnectionReport, GopReport, Report, Spread, Status, Step, TrackReport,
 };
@@ -66,6 +66,12 @@ impl Paint {
         self.paint(2, text)
     }
 
+    /// A table counts the columns of what it paints itself.
+    fn dim_cell(&self, text: &str) -> Cell {
+        let cell = Cell::new(text);
+        if self.is_on { cell.add_attribute(Attribute::Dim) } else { cell }
+    }
+
     fn verdict(&self, report: &Report) -> String {
         const RED: u8 = 31;
         const GREEN: u8 = 32;
@@ -122,7 +128,7 @@ impl Page {
             .load_preset(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(u16::try_from(self.width).unwrap_or(u16::MAX))
-            .set_header(header.iter().map(|text| self.paint.dim(text)));
+            .set_header(header.iter().map(|text| self.paint.dim_cell(text)));
         table
     }
 
@@ -308,7 +314,10 @@ impl Page {
 
     fn gops(&mut self, report: &Report) {
         let Some(gops) = &report.gops else { return };
-        self.heading(&format!("Groups of pictures: {}, open or closed", grouped(gops.count)));
+        self.heading(&format!(
+            "Groups of pictures: {} (open or closed is not told)",
+            grouped(gops.count)
+        ));
         if let (Some(duration), Some(frames), Some(bytes)) =
             (gops.duration_ms, gops.frames, gops.bytes)
         {
@@ -388,9 +397,21 @@ impl Page {
             let _infallible = write!(order, "; {} need more than 24 bits", grouped(times.extended));
         }
         self.fact("order", &order);
-        for end in &report.ends_of_sequence {
-            let text =
-                format!("{} ends at {}, says byte {}", end.kind, at(end.timestamp_ms), end.at);
+        self.ends(report);
+    }
+
+    fn ends(&mut self, report: &Report) {
+        const SHOWN_MAX: usize = 3;
+        let ends = report.ends_of_sequence.iter().take(SHOWN_MAX);
+        let texts = ends.map(|end| {
+            format!("{} ends at {}, says byte {}", end.kind, at(end.timestamp_ms), end.at)
+        });
+        let mut text = texts.collect::<Vec<_>>().join("; ");
+        let count = report.tags.video_ends + report.tags.audio_ends;
+        if count > SHOWN_MAX as u64 {
+            let _infallible = write!(text, "; {} in all", grouped(count));
+        }
+        if count > 0 {
             self.fact("end", &text);
         }
     }
@@ -484,13 +505,13 @@ impl Page {
 
     fn verdict(&mut self, report: &Report) {
         self.line("");
-        let text = self.paint.verdict(report);
-        self.line(&text);
         if report.verdict.status == Status::Damaged {
             for oddity in &report.verdict.odd {
                 self.line(&format!("odd besides: {}", plain(&oddity.text)));
             }
         }
+        let text = self.paint.verdict(report);
+        self.line(&text);
     }
 }
 
