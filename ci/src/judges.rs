@@ -14,7 +14,7 @@ use crate::command::{cargo, output, program, run as run_command, run_tests};
 use crate::report::{Report, Verdict};
 use crate::workspace::{find_program, in_ci};
 
-const TESTS: &str = "core/tests/judges.rs";
+const TESTS: &str = "core/tests/judges/main.rs";
 
 /// A program whose opinion counts.
 struct Judge {

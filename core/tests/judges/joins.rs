@@ -1,30 +1,14 @@
-//! Programs that know nothing of us decide: ffmpeg decodes what viewers get.
-//!
-//! `cargo ci judges` installs them, says where they are, and runs these tests.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-#[path = "common/capture.rs"]
-mod capture;
+//! ffmpeg decodes what viewers get, whichever tag they join at.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use capture::{Capture, Seen, is_keyframe, read, watch};
 use forebay::hub::Start;
 use forebay::wire_log::Protocol;
 
-/// ffmpeg from the distribution, or the newer one that knows Enhanced RTMP.
-fn ffmpeg(capture: &str) -> String {
-    let (variable, default) = match capture.starts_with("enh-") {
-        true => ("FOREBAY_FFMPEG_NEW", "ffmpeg-new"),
-        false => ("FOREBAY_FFMPEG", "ffmpeg"),
-    };
-    std::env::var(variable)
-        .ok()
-        .filter(|path| !path.is_empty())
-        .unwrap_or_else(|| default.to_owned())
-}
+use super::capture::{self, Capture, Seen, is_keyframe, read, watch};
+use super::{ffmpeg, scratch};
 
 /// What ffmpeg has to say about a file. Nothing, if every frame of it decodes.
 fn complaints(ffmpeg: &str, file: &Path) -> String {
@@ -41,12 +25,6 @@ fn complaints(ffmpeg: &str, file: &Path) -> String {
         true => said,
         false => format!("{}\n{said}", output.status),
     }
-}
-
-fn scratch(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("judges");
-    std::fs::create_dir_all(&folder).unwrap();
-    folder.join(name)
 }
 
 /// An FLV file of tags, for programs that read files.
