@@ -70,7 +70,7 @@ pub(crate) fn run(root: &Path, report: &mut Report) -> Result<Verdict> {
         report.not_run(format!("{name}: apt-get install {packages}"));
         absent.push((name, *optional));
     }
-    let mut tests = cargo("test --release -p forebay --test judges -- --ignored");
+    let mut tests = cargo("test -p forebay --test judges -- --ignored");
     if let Some(ffmpeg) = find_program("ffmpeg") {
         tests.env("FOREBAY_FFMPEG", ffmpeg);
     }

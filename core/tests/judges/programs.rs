@@ -110,8 +110,8 @@ impl Done {
     pub(crate) fn assert_decoded(&self, frames_min: u64) {
         self.assert_content();
         let said = self.said();
-        let counts = said.lines().filter_map(|line| line.strip_prefix("frame="));
-        let frames: u64 = counts.last().map_or(0, |count| count.trim().parse().unwrap());
+        let mut counts = said.lines().filter_map(|line| line.strip_prefix("frame="));
+        let frames: u64 = counts.next_back().map_or(0, |count| count.trim().parse().unwrap());
         assert!(frames >= frames_min, "{}: {frames} frames of {frames_min}", self.name);
     }
 }
