@@ -1,0 +1,244 @@
+//! The file's own shape, its ranges, and what becomes of it.
+
+use core::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Builder, Config, ConfigError, Listen, Play, start_by_name};
+use crate::blocks::BlockLimits;
+use crate::hub::{HubLimits, Overflow, Policy, RingLimits, Start};
+use crate::rtmp::chunk::ChunkLimits;
+use crate::rtmp::server::ConnectionLimits;
+
+/// The file's own shape. Signed numbers, so that a negative one gets our error and not serde's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    listen: RawListen,
+    receive: RawReceive,
+    rtmp: RawRtmp,
+    hub: RawHub,
+    play: RawPlay,
+    http: RawHttp,
+    shutdown: RawShutdown,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListen {
+    rtmp: String,
+    http: String,
+    connections_max: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReceive {
+    block_len: i64,
+    waiting_blocks_max: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRtmp {
+    handshake_timeout_ms: i64,
+    setup_timeout_ms: i64,
+    publish_idle_timeout_ms: i64,
+    play_idle_timeout_ms: i64,
+    ping_interval_ms: i64,
+    message_len_max: i64,
+    chunk_streams_max: i64,
+    unfinished_messages_max: i64,
+    buffered_bytes_max: i64,
+    streams_max: i64,
+    window_ack_size: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHub {
+    ring_bytes_max: i64,
+    ring_tags_max: i64,
+    gop_ms_max: i64,
+    history_ms: i64,
+    audio_gop_ms: i64,
+    topics_max: i64,
+    subscribers_max: i64,
+    coalesce_ms: i64,
+    takeover: bool,
+    grace_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlay {
+    start: String,
+    auto_gop_ms_max: i64,
+    backlog_bytes_max: i64,
+    backlog_ms_max: i64,
+    overflow: String,
+    wait_ms: i64,
+    write_stall_timeout_ms: i64,
+    write_len_max: i64,
+    unsent_len_max: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHttp {
+    header_timeout_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShutdown {
+    drain_ms: i64,
+}
+
+/// A day: a longer time-out is a typing error.
+const MS_MAX: i64 = 86_400_000;
+
+/// What a machine may have, in bytes: 1 TiB.
+const BYTES_MAX: i64 = 1 << 40;
+
+fn overflow_by_name(name: &str) -> Option<Overflow> {
+    match name {
+        "skip-to-keyframe" => Some(Overflow::SkipToKeyframe),
+        "drop-disposable-first" => Some(Overflow::DropDisposableFirst),
+        "disconnect" => Some(Overflow::Disconnect),
+        _ => None,
+    }
+}
+
+impl Raw {
+    pub(super) fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
+        let Self { listen, receive, rtmp, hub, play, http, shutdown } = self;
+        for (key, address) in [("listen.rtmp", &listen.rtmp), ("listen.http", &listen.http)] {
+            let is_address = address.parse::<SocketAddr>().is_ok();
+            builder.expect(key, is_address, "an address and a port, as in \"0.0.0.0:1935\"")?;
+        }
+        let within = |key: &str, value: i64, min: i64, max: i64, unit: &str| {
+            builder.expect(key, (min..=max).contains(&value), &format!("{min} to {max}{unit}"))
+        };
+        within("listen.connections_max", listen.connections_max, 1, 1_000_000, "")?;
+        within("receive.block_len", receive.block_len, 4096, 16 << 20, " bytes")?;
+        within("receive.waiting_blocks_max", receive.waiting_blocks_max, 1, 1_000_000, "")?;
+        for (key, ms) in [
+            ("rtmp.handshake_timeout_ms", rtmp.handshake_timeout_ms),
+            ("rtmp.setup_timeout_ms", rtmp.setup_timeout_ms),
+            ("rtmp.publish_idle_timeout_ms", rtmp.publish_idle_timeout_ms),
+            ("rtmp.play_idle_timeout_ms", rtmp.play_idle_timeout_ms),
+            ("rtmp.ping_interval_ms", rtmp.ping_interval_ms),
+            ("hub.gop_ms_max", hub.gop_ms_max),
+            ("play.write_stall_timeout_ms", play.write_stall_timeout_ms),
+            ("http.header_timeout_ms", http.header_timeout_ms),
+        ] {
+            within(key, ms, 1, MS_MAX, " milliseconds")?;
+        }
+        for (key, ms) in [
+            ("hub.history_ms", hub.history_ms),
+            ("hub.audio_gop_ms", hub.audio_gop_ms),
+            ("hub.grace_ms", hub.grace_ms),
+            ("play.auto_gop_ms_max", play.auto_gop_ms_max),
+            ("play.backlog_ms_max", play.backlog_ms_max),
+            ("play.wait_ms", play.wait_ms),
+            ("shutdown.drain_ms", shutdown.drain_ms),
+        ] {
+            within(key, ms, 0, MS_MAX, " milliseconds")?;
+        }
+        within("hub.coalesce_ms", hub.coalesce_ms, 0, 10_000, " milliseconds")?;
+        // A message has a 24-bit length (RTMP 5.3.1.2).
+        within("rtmp.message_len_max", rtmp.message_len_max, 1024, 0xFF_FFFF, " bytes")?;
+        within("rtmp.chunk_streams_max", rtmp.chunk_streams_max, 4, 65_598, "")?;
+        within("rtmp.unfinished_messages_max", rtmp.unfinished_messages_max, 2, 65_598, "")?;
+        within("rtmp.buffered_bytes_max", rtmp.buffered_bytes_max, 1024, BYTES_MAX, " bytes")?;
+        let room = rtmp.buffered_bytes_max >= rtmp.message_len_max;
+        builder.expect("rtmp.buffered_bytes_max", room, "at least rtmp.message_len_max")?;
+        within("rtmp.streams_max", rtmp.streams_max, 1, 1000, "")?;
+        within("rtmp.window_ack_size", rtmp.window_ack_size, 1024, i64::from(u32::MAX), " bytes")?;
+        within("hub.ring_bytes_max", hub.ring_bytes_max, 1024, BYTES_MAX, " bytes")?;
+        let room = hub.ring_bytes_max >= rtmp.message_len_max;
+        builder.expect("hub.ring_bytes_max", room, "at least rtmp.message_len_max")?;
+        within("hub.ring_tags_max", hub.ring_tags_max, 16, 100_000_000, "")?;
+        within("hub.topics_max", hub.topics_max, 1, 1_000_000, "")?;
+        within("hub.subscribers_max", hub.subscribers_max, 1, 1_000_000, "")?;
+        within("play.backlog_bytes_max", play.backlog_bytes_max, 0, BYTES_MAX, " bytes")?;
+        within("play.unsent_len_max", play.unsent_len_max, 4096, i64::from(u32::MAX), " bytes")?;
+        within("play.write_len_max", play.write_len_max, 1024, 16 << 20, " bytes")?;
+        let is_start = start_by_name(&play.start, 0).is_some();
+        builder.expect("play.start", is_start, "\"gop\", \"live\" or \"auto\"")?;
+        builder.expect(
+            "play.overflow",
+            overflow_by_name(&play.overflow).is_some(),
+            "\"skip-to-keyframe\", \"drop-disposable-first\" or \"disconnect\"",
+        )
+    }
+
+    /// After [`check`](Self::check), which leaves no number negative and no name unknown.
+    pub(super) fn into_config(self, text: String) -> Config {
+        let Self { listen, receive, rtmp, hub, play, http, shutdown } = self;
+        let ms = |ms: i64| Duration::from_millis(ms as u64);
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let auto_gop_ms_max = play.auto_gop_ms_max as u64;
+        Config {
+            listen: Listen {
+                rtmp: listen.rtmp.parse().unwrap_or(local),
+                http: listen.http.parse().unwrap_or(local),
+                connections_max: listen.connections_max as usize,
+            },
+            blocks: BlockLimits {
+                block_len: receive.block_len as usize,
+                waiting_blocks_max: receive.waiting_blocks_max as usize,
+                ..BlockLimits::default()
+            },
+            connection: ConnectionLimits {
+                chunks: ChunkLimits {
+                    message_len_max: rtmp.message_len_max as usize,
+                    chunk_streams_max: rtmp.chunk_streams_max as usize,
+                    unfinished_messages_max: rtmp.unfinished_messages_max as usize,
+                    buffered_bytes_max: rtmp.buffered_bytes_max as usize,
+                    ..ChunkLimits::default()
+                },
+                handshake_timeout: ms(rtmp.handshake_timeout_ms),
+                setup_timeout: ms(rtmp.setup_timeout_ms),
+                publish_idle_timeout: ms(rtmp.publish_idle_timeout_ms),
+                play_idle_timeout: ms(rtmp.play_idle_timeout_ms),
+                ping_interval: ms(rtmp.ping_interval_ms),
+                streams_max: rtmp.streams_max as usize,
+                window_ack_size: rtmp.window_ack_size as u32,
+                ..ConnectionLimits::default()
+            },
+            hub: HubLimits {
+                ring: RingLimits {
+                    pinned_bytes_max: hub.ring_bytes_max as u64,
+                    tags_max: hub.ring_tags_max as usize,
+                    gop_ms_max: hub.gop_ms_max as u64,
+                    history_ms: hub.history_ms as u64,
+                },
+                audio_gop_ms: hub.audio_gop_ms as u64,
+                topics_max: hub.topics_max as usize,
+                subscribers_max: hub.subscribers_max as usize,
+                coalesce: ms(hub.coalesce_ms),
+                takeover: hub.takeover,
+            },
+            grace: ms(hub.grace_ms),
+            play: Play {
+                start: start_by_name(&play.start, auto_gop_ms_max).unwrap_or(Start::Gop),
+                auto_gop_ms_max,
+                policy: Policy {
+                    backlog_bytes_max: play.backlog_bytes_max as u64,
+                    backlog_ms_max: play.backlog_ms_max as u64,
+                    overflow: overflow_by_name(&play.overflow).unwrap_or(Overflow::SkipToKeyframe),
+                },
+                wait: ms(play.wait_ms),
+                write_stall_timeout: ms(play.write_stall_timeout_ms),
+                write_len_max: play.write_len_max as usize,
+                unsent_len_max: play.unsent_len_max as u32,
+            },
+            http_header_timeout: ms(http.header_timeout_ms),
+            drain_timeout: ms(shutdown.drain_ms),
+            text,
+        }
+    }
+}

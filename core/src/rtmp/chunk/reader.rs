@@ -1,0 +1,519 @@
+//! ChunkReader: chunks in, cut anywhere; messages out, nothing copied.
+
+use bytes::{Buf, Bytes};
+
+use super::{CHUNK_SIZE_DEFAULT, EXTENDED, HEADER_LEN_MAX};
+use crate::rope::{self, Rope, RopeBuilder, RopePool};
+use crate::rtmp::message::{Message, message_type};
+use crate::time::Timestamp;
+
+/// Where a peer's appetite ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkLimits {
+    /// Length of one message in bytes. The largest keyframes of 8K encoders are around 4 MiB.
+    pub message_len_max: usize,
+    /// Chunk streams one peer may use. Encoders use three to five.
+    pub chunk_streams_max: usize,
+    /// Messages begun and not finished at the same time. Encoders have one, rarely two.
+    pub unfinished_messages_max: usize,
+    /// Bytes that unfinished messages may hold: all that was received since the oldest of them
+    /// began, because a slice pins its block, and the bookkeeping of their slices.
+    pub buffered_bytes_max: usize,
+    /// Ropes kept for reuse, about 150 bytes each. As many as tags leave a ring at once.
+    pub spare_ropes_max: usize,
+}
+
+impl Default for ChunkLimits {
+    fn default() -> Self {
+        Self {
+            message_len_max: 8 << 20,
+            chunk_streams_max: 64,
+            unfinished_messages_max: 16,
+            buffered_bytes_max: 24 << 20,
+            spare_ropes_max: 4096,
+        }
+    }
+}
+
+/// What a peer's chunks violated. `offset` counts the bytes behind the handshake.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the message of each variant says it")]
+pub enum ChunkError {
+    #[error(
+        "byte {offset}: chunk stream {csid} starts with a type {fmt} header, and there is nothing to repeat"
+    )]
+    NoPreviousHeader { offset: u64, csid: u32, fmt: u8 },
+    #[error("byte {offset}: message of {len} bytes is over the limit of {max}")]
+    MessageTooLong { offset: u64, len: usize, max: usize },
+    #[error("byte {offset}: chunk stream {csid} would be one more than the limit of {max}")]
+    TooManyChunkStreams { offset: u64, csid: u32, max: usize },
+    #[error("byte {offset}: one more unfinished message than the limit of {max}")]
+    TooManyUnfinishedMessages { offset: u64, max: usize },
+    #[error("byte {offset}: unfinished messages hold {bytes} bytes, the limit is {max}")]
+    TooMuchBuffered { offset: u64, bytes: usize, max: usize },
+    #[error("byte {offset}: Set Chunk Size to {size}, allowed are 1 to 2147483647")]
+    ChunkSizeOutOfRange { offset: u64, size: u32 },
+    #[error(
+        "byte {offset}: protocol control message of type {type_id} has {len} bytes, it needs 4"
+    )]
+    ControlTooShort { offset: u64, type_id: u8, len: usize },
+}
+
+/// Chunks in, messages out. Payloads are not copied: a message's rope shares the slices fed in.
+///
+/// Feed what was received, cut anywhere, until it is used up:
+///
+/// ```
+/// use bytes::Bytes;
+/// use forebay::rtmp::chunk::{ChunkLimits, ChunkReader};
+/// let mut reader = ChunkReader::new(ChunkLimits::default());
+/// // Chunk stream 4, type 0, 40 ms, 3 bytes of audio on message stream 1.
+/// let mut received = Bytes::from_static(&[4, 0, 0, 40, 0, 0, 3, 8, 1, 0, 0, 0, 0xAF, 1, 2]);
+/// while let Some(message) = reader.read(&mut received)? {
+///     assert_eq!((message.type_id, message.payload.len()), (8, 3));
+/// }
+/// assert!(received.is_empty());
+/// # Ok::<(), forebay::rtmp::chunk::ChunkError>(())
+/// ```
+pub struct ChunkReader {
+    limits: ChunkLimits,
+    chunk_size: usize,
+    streams: Vec<ChunkStream>,
+    state: State,
+    /// The start of a header that was cut by the end of what was received.
+    cut: CutHeader,
+    /// Bytes consumed.
+    offset: u64,
+    unfinished: usize,
+    ropes: RopePool,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Header,
+    /// Inside a chunk of `streams[index]`, with `left` bytes of it to come.
+    Payload {
+        index: usize,
+        left: usize,
+    },
+}
+
+#[derive(Default)]
+struct CutHeader {
+    bytes: [u8; HEADER_LEN_MAX],
+    len: usize,
+}
+
+/// What a chunk stream remembers for the headers that leave things out.
+struct ChunkStream {
+    csid: u32,
+    timestamp: Timestamp,
+    delta: u32,
+    message_len: usize,
+    type_id: u8,
+    stream_id: u32,
+    /// The extended field of the last type 0, 1 or 2 header, if it had one.
+    extended: Option<u32>,
+    unfinished: Option<Unfinished>,
+}
+
+struct Unfinished {
+    rope: RopeBuilder,
+    /// Payload bytes received, in the rope or in the open run.
+    received: usize,
+    /// Where in the input its first byte was.
+    started: u64,
+}
+
+/// A chunk header as it stands on the wire.
+struct ChunkHeader {
+    fmt: u8,
+    csid: u32,
+    /// Bytes it takes on the wire.
+    len: usize,
+    /// The timestamp field, resolved: the extended one if there is one.
+    time: u32,
+    extended: Option<u32>,
+    message_len: usize,
+    type_id: u8,
+    stream_id: u32,
+}
+
+/// Chunks of one message that follow each other in the input; becomes one run of its rope.
+struct Run {
+    index: usize,
+    start: usize,
+    end: usize,
+    first: usize,
+    stride: usize,
+    gap: usize,
+    payload_len: usize,
+}
+
+impl ChunkReader {
+    /// A reader at the first byte behind the handshake.
+    pub fn new(limits: ChunkLimits) -> Self {
+        Self {
+            limits,
+            chunk_size: CHUNK_SIZE_DEFAULT as usize,
+            streams: Vec::new(),
+            state: State::Header,
+            cut: CutHeader::default(),
+            offset: 0,
+            unfinished: 0,
+            ropes: RopePool::new(limits.spare_ropes_max),
+        }
+    }
+
+    /// Bytes consumed since the handshake.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether a message has begun and goes on in what comes next.
+    pub fn is_mid_message(&self) -> bool {
+        self.unfinished > 0
+    }
+
+    /// Takes bytes off the front of `input` until a message is complete.
+    ///
+    /// `Ok(None)` means that all of `input` was taken and the message goes on in what comes next.
+    /// Set Chunk Size and Abort have taken effect when they are returned. After an error the
+    /// connection is of no further use.
+    pub fn read(&mut self, input: &mut Bytes) -> Result<Option<Message>, ChunkError> {
+        // Offsets into `input`. Slices of it are taken as late as possible: one per run.
+        let mut at = 0;
+        let mut run: Option<Run> = None;
+        loop {
+            match self.state {
+                State::Header => {
+                    let Some(header) = self.take_header(input, at)? else {
+                        self.close_run(input, run);
+                        self.consume(input, input.len());
+                        return self.check_buffered().map(|()| None);
+                    };
+                    at += header.len;
+                    // The run goes on if nothing but a header like the last one lies between.
+                    let goes_on = run.as_mut().is_some_and(|run| {
+                        header.fmt == 3
+                            && self.streams[run.index].csid == header.csid
+                            && run.resume(at, header.len, self.chunk_size)
+                    });
+                    if !goes_on {
+                        self.close_run(input, run.take());
+                    }
+                    let (index, chunk_len) = self.begin_chunk(&header, self.offset + at as u64)?;
+                    self.state = State::Payload { index, left: chunk_len };
+                }
+                State::Payload { index, left } => {
+                    let take = left.min(input.len() - at);
+                    run.get_or_insert_with(|| Run::new(index, at)).extend(take);
+                    at += take;
+                    let complete = self.receive(index, take);
+                    if take < left {
+                        self.state = State::Payload { index, left: left - take };
+                        self.close_run(input, run);
+                        self.consume(input, at);
+                        return self.check_buffered().map(|()| None);
+                    }
+                    self.state = State::Header;
+                    if complete {
+                        self.close_run(input, run);
+                        self.consume(input, at);
+                        let message = self.finish(index);
+                        self.apply(&message)?;
+                        return Ok(Some(message));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A header from `at` on in `input`, or from what was cut off before plus all of `input`. `len`
+    /// of it is what it takes of `input`. `None`: the rest of `input` is part of a header that goes
+    /// on.
+    fn take_header(
+        &mut self,
+        input: &mut Bytes,
+        at: usize,
+    ) -> Result<Option<ChunkHeader>, ChunkError> {
+        let cut = self.cut.len;
+        let rest = &input[at..];
+        let offset = self.offset + (at as u64) - (cut as u64);
+        if cut == 0 {
+            if let Some(header) = self.parse_header(rest, offset)? {
+                return Ok(Some(header));
+            }
+        } else {
+            let take = rest.len().min(HEADER_LEN_MAX - cut);
+            self.cut.bytes[cut..cut + take].copy_from_slice(&rest[..take]);
+            if let Some(header) = self.parse_header(&self.cut.bytes[..cut + take], offset)? {
+                self.cut.len = 0;
+                // What could have been a repeated timestamp turned out to be payload, or even the
+                // next header. It was consumed before and has to be read again.
+                let again = &self.cut.bytes[header.len.min(cut)..cut];
+                if !again.is_empty() {
+                    self.offset -= again.len() as u64;
+                    *input = [again, rest].concat().into();
+                    rope::count_copied(input.len());
+                }
+                return Ok(Some(ChunkHeader { len: header.len.saturating_sub(cut), ..header }));
+            }
+        }
+        // Not even all of it made a header, so it is shorter than the longest one.
+        self.cut.bytes[cut..cut + rest.len()].copy_from_slice(rest);
+        self.cut.len = cut + rest.len();
+        Ok(None)
+    }
+
+    /// A header from the front of `input`, whose first byte is that at `offset`.
+    fn parse_header(&self, input: &[u8], offset: u64) -> Result<Option<ChunkHeader>, ChunkError> {
+        let Some((&first, _)) = input.split_first() else { return Ok(None) };
+        let fmt = first >> 6;
+        let (csid, basic_len) = match (first & 0x3F, input) {
+            (0, [_, low, ..]) => (64 + u32::from(*low), 2),
+            // RTMP 5.3.1.1: the second byte is the low-order part.
+            (1, [_, low, high, ..]) => (64 + u32::from(*low) + 256 * u32::from(*high), 3),
+            (0 | 1, _) => return Ok(None),
+            (csid, _) => (u32::from(csid), 1),
+        };
+        let message_header_len = [11, 7, 3, 0][fmt as usize];
+        let Some(fields) = input.get(basic_len..basic_len + message_header_len) else {
+            return Ok(None);
+        };
+        let previous = self.streams.iter().find(|stream| stream.csid == csid);
+        let rest = &input[basic_len + message_header_len..];
+        let u24 = |at: usize| u32::from_be_bytes([0, fields[at], fields[at + 1], fields[at + 2]]);
+
+        let mut header = ChunkHeader {
+            fmt,
+            csid,
+            len: basic_len + message_header_len,
+            time: 0,
+            extended: None,
+            message_len: 0,
+            type_id: 0,
+            stream_id: 0,
+        };
+        if fmt < 3 {
+            header.time = u24(0);
+            if header.time == EXTENDED {
+                let Some(field) = rest.first_chunk() else { return Ok(None) };
+                header.time = u32::from_be_bytes(*field);
+                header.extended = Some(header.time);
+                header.len += 4;
+            }
+        } else if let Some(value) = previous.and_then(|stream| stream.extended) {
+            // RTMP 5.3.1.3 wants it repeated, and some peers leave it out. So it is only taken
+            // if it is what it must be; the first byte that differs is payload.
+            let expected = value.to_be_bytes();
+            header.extended = Some(value);
+            if rest.len() < 4 && expected.starts_with(rest) {
+                return Ok(None);
+            }
+            header.len += if rest.starts_with(&expected) { 4 } else { 0 };
+        }
+        match (fmt, previous) {
+            (0 | 1, _) => {
+                header.message_len = u24(3) as usize;
+                header.type_id = fields[6];
+                header.stream_id = match fmt {
+                    // The one little-endian field of the protocol (RTMP 5.3.1.2.5).
+                    0 => u32::from_le_bytes([fields[7], fields[8], fields[9], fields[10]]),
+                    // Some peers begin with type 1: the stream id they leave out is 0.
+                    _ => previous.map_or(0, |stream| stream.stream_id),
+                };
+            }
+            (_, Some(stream)) => {
+                header.message_len = stream.message_len;
+                header.type_id = stream.type_id;
+                header.stream_id = stream.stream_id;
+            }
+            (_, None) => {
+                return Err(ChunkError::NoPreviousHeader { offset, csid, fmt });
+            }
+        }
+        if header.message_len > self.limits.message_len_max {
+            let (len, max) = (header.message_len, self.limits.message_len_max);
+            return Err(ChunkError::MessageTooLong { offset, len, max });
+        }
+        Ok(Some(header))
+    }
+
+    /// Applies a header to its chunk stream. Says which one, and how long this chunk's payload is.
+    fn begin_chunk(
+        &mut self,
+        header: &ChunkHeader,
+        offset: u64,
+    ) -> Result<(usize, usize), ChunkError> {
+        let index = match self.streams.iter().position(|stream| stream.csid == header.csid) {
+            Some(index) => index,
+            None => self.add_stream(header.csid, offset)?,
+        };
+        let stream = &mut self.streams[index];
+        // A full header in the middle of a message means that the peer has given it up: its length
+        // may differ, and nothing is ever appended past the length first announced.
+        if header.fmt < 2 && stream.unfinished.take().is_some() {
+            self.unfinished -= 1;
+        }
+        if header.fmt < 3 {
+            stream.extended = header.extended;
+        }
+        let so_far = match &stream.unfinished {
+            Some(unfinished) => unfinished.received,
+            None => {
+                stream.begin_message(header);
+                let max = self.limits.unfinished_messages_max;
+                if self.unfinished >= max {
+                    return Err(ChunkError::TooManyUnfinishedMessages { offset, max });
+                }
+                self.unfinished += 1;
+                stream.unfinished =
+                    Some(Unfinished { rope: self.ropes.builder(), received: 0, started: offset });
+                0
+            }
+        };
+        Ok((index, (stream.message_len - so_far).min(self.chunk_size)))
+    }
+
+    /// Counts payload of a chunk. Says whether the message is complete.
+    fn receive(&mut self, index: usize, len: usize) -> bool {
+        let stream = &mut self.streams[index];
+        stream.unfinished.as_mut().is_some_and(|unfinished| {
+            unfinished.received += len;
+            unfinished.received == stream.message_len
+        })
+    }
+
+    fn add_stream(&mut self, csid: u32, offset: u64) -> Result<usize, ChunkError> {
+        let max = self.limits.chunk_streams_max;
+        if self.streams.len() >= max {
+            return Err(ChunkError::TooManyChunkStreams { offset, csid, max });
+        }
+        self.streams.push(ChunkStream {
+            csid,
+            timestamp: Timestamp::ZERO,
+            delta: 0,
+            message_len: 0,
+            type_id: 0,
+            stream_id: 0,
+            extended: None,
+            unfinished: None,
+        });
+        Ok(self.streams.len() - 1)
+    }
+
+    fn close_run(&mut self, input: &Bytes, run: Option<Run>) {
+        if let Some(run) = run
+            && let Some(unfinished) = &mut self.streams[run.index].unfinished
+        {
+            let bytes = input.slice(run.start..run.end);
+            unfinished.rope.push_run(bytes, run.payload_len, run.first, run.stride, run.gap);
+        }
+    }
+
+    fn consume(&mut self, input: &mut Bytes, len: usize) {
+        input.advance(len);
+        self.offset += len as u64;
+    }
+
+    fn finish(&mut self, index: usize) -> Message {
+        let stream = &mut self.streams[index];
+        self.unfinished -= 1;
+        Message {
+            csid: stream.csid,
+            type_id: stream.type_id,
+            stream_id: stream.stream_id,
+            timestamp: stream.timestamp,
+            payload: stream
+                .unfinished
+                .take()
+                .map_or_else(Rope::new, |unfinished| unfinished.rope.finish()),
+        }
+    }
+
+    fn check_buffered(&self) -> Result<(), ChunkError> {
+        let unfinished = || self.streams.iter().filter_map(|stream| stream.unfinished.as_ref());
+        let pinned =
+            unfinished().map(|u| self.offset.saturating_sub(u.started)).max().unwrap_or(0) as usize;
+        let runs: usize = unfinished().map(|u| u.rope.run_count() * RopeBuilder::RUN_LEN).sum();
+        let (bytes, max) = (pinned + runs, self.limits.buffered_bytes_max);
+        if bytes > max {
+            return Err(ChunkError::TooMuchBuffered { offset: self.offset, bytes, max });
+        }
+        Ok(())
+    }
+
+    /// Set Chunk Size and Abort change how the very next chunk is read.
+    fn apply(&mut self, message: &Message) -> Result<(), ChunkError> {
+        let Message { type_id, payload, .. } = message;
+        if !matches!(*type_id, message_type::SET_CHUNK_SIZE | message_type::ABORT) {
+            // A finished message may leave others waiting in blocks that it pins no more.
+            return if self.unfinished == 0 { Ok(()) } else { self.check_buffered() };
+        }
+        let Some(value) = payload.first_chunk().map(u32::from_be_bytes) else {
+            let (offset, type_id, len) = (self.offset, *type_id, payload.len());
+            return Err(ChunkError::ControlTooShort { offset, type_id, len });
+        };
+        if *type_id == message_type::SET_CHUNK_SIZE {
+            if value == 0 || value > i32::MAX as u32 {
+                return Err(ChunkError::ChunkSizeOutOfRange { offset: self.offset, size: value });
+            }
+            self.chunk_size = value as usize;
+        } else if let Some(stream) = self.streams.iter_mut().find(|stream| stream.csid == value)
+            && stream.unfinished.take().is_some()
+        {
+            self.unfinished -= 1;
+        }
+        Ok(())
+    }
+}
+
+impl ChunkStream {
+    fn begin_message(&mut self, header: &ChunkHeader) {
+        match header.fmt {
+            0 => {
+                self.timestamp = Timestamp::from_ms(header.time);
+                // RTMP 5.3.1.2.4: a type 3 right behind a type 0 has the type 0's time as delta.
+                self.delta = header.time;
+            }
+            1 | 2 => {
+                self.delta = header.time;
+                self.timestamp = self.timestamp.plus_ms(self.delta);
+            }
+            _ => self.timestamp = self.timestamp.plus_ms(self.delta),
+        }
+        self.message_len = header.message_len;
+        self.type_id = header.type_id;
+        self.stream_id = header.stream_id;
+    }
+}
+
+impl Run {
+    fn new(index: usize, at: usize) -> Self {
+        Self { index, start: at, end: at, first: 0, stride: 0, gap: 0, payload_len: 0 }
+    }
+
+    /// Whether a chunk whose payload begins at `at`, behind a header of `header_len` bytes,
+    /// continues this run.
+    fn resume(&mut self, at: usize, header_len: usize, chunk_size: usize) -> bool {
+        if self.payload_len == 0 || self.end + header_len != at {
+            return false;
+        }
+        if self.gap == 0 {
+            (self.gap, self.stride) = (header_len, chunk_size);
+        } else if self.gap != header_len || self.stride != chunk_size {
+            return false;
+        }
+        self.end = at;
+        true
+    }
+
+    fn extend(&mut self, len: usize) {
+        self.end += len;
+        self.payload_len += len;
+        if self.gap == 0 {
+            self.first = self.payload_len;
+        }
+    }
+}
