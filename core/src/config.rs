@@ -20,6 +20,14 @@ const DEFAULTS: &str = include_str!("config/forebay.toml");
 /// What is wrong with a configuration: the place, the key, and what was expected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {source_name}: {message}")]
+    Unreadable {
+        /// The file.
+        source_name: String,
+        /// The system's words.
+        message: String,
+    },
     /// Not TOML at all.
     #[error("{source_name}: {message}")]
     Syntax {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use forebay::config::{Builder, Config};
+use forebay::config::{Builder, Config, ConfigError};
 use forebay::rtmp::{Url, UrlError};
 use forebay::shell::Server;
 use forebay::shell::net::TokioNet;
@@ -118,7 +118,11 @@ fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
     let mut builder = Builder::new();
     if let Some(path) = &arguments.config {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        let unreadable = |error: std::io::Error| ConfigError::Unreadable {
+            source_name: name.clone(),
+            message: error.to_string(),
+        };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
         builder = builder.file(&name, &text)?;
     }
     builder =

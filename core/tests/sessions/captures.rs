@@ -104,11 +104,65 @@ fn every_encoder_is_accepted_and_its_tags_are_those_of_the_manifest() {
 
 #[test]
 fn captures_fed_byte_by_byte_give_the_same_tags() {
-    for Capture { file, bytes, .. } in captures().into_iter().filter(|c| c.bytes.len() < 600_000) {
+    for Capture { file, bytes, .. } in captures() {
         let (whole, single) = (ingest(&bytes, []), ingest(&bytes, 1..bytes.len()));
         assert!(whole.tags == single.tags, "{file}");
         assert_eq!((whole.events, whole.pinned), (single.events, single.pinned), "{file}");
         assert_eq!(whole.sent, single.sent, "{file}");
+    }
+}
+
+/// Where chunk headers begin and end, found here and not with the reader under test.
+fn header_boundaries(bytes: &[u8]) -> Vec<usize> {
+    let mut boundaries = Vec::new();
+    // Per chunk stream: message length, how much of it has come, extended timestamp.
+    let mut streams = std::collections::BTreeMap::<u32, (usize, usize, bool)>::new();
+    let (mut at, mut chunk_size) = (1 + 1536 + 1536, 128);
+    while at < bytes.len() {
+        boundaries.push(at);
+        let (fmt, mut csid, mut end) = (bytes[at] >> 6, u32::from(bytes[at] & 63), at + 1);
+        if csid < 2 {
+            let wide = csid == 1;
+            csid = 64
+                + u32::from(bytes[at + 1])
+                + if wide { u32::from(bytes[at + 2]) << 8 } else { 0 };
+            end += 1 + usize::from(wide);
+        }
+        let (len, received, extended) = streams.entry(csid).or_default();
+        let fields = &bytes[end..];
+        let u24 = |at: usize| {
+            usize::from(fields[at]) << 16
+                | usize::from(fields[at + 1]) << 8
+                | usize::from(fields[at + 2])
+        };
+        if fmt < 3 {
+            *extended = u24(0) == 0xFF_FFFF;
+        }
+        let mut type_id = 0;
+        if fmt < 2 {
+            (*len, type_id) = (u24(3), fields[6]);
+        }
+        end += [11, 7, 3, 0][usize::from(fmt)] + if *extended { 4 } else { 0 };
+        boundaries.push(end);
+        let take = (*len - *received).min(chunk_size);
+        if type_id == 1 {
+            chunk_size = u32::from_be_bytes(bytes[end..end + 4].try_into().unwrap()) as usize;
+        }
+        *received = (*received + take) % (*len).max(1);
+        at = end + take;
+    }
+    assert_eq!(at, bytes.len(), "the walk is lost");
+    boundaries
+}
+
+#[test]
+fn captures_cut_at_every_header_boundary_give_the_same_tags() {
+    for Capture { file, bytes, .. } in captures() {
+        let boundaries = header_boundaries(&bytes);
+        assert!(boundaries.len() > 200, "{file}");
+        let (whole, cut) = (ingest(&bytes, []), ingest(&bytes, boundaries));
+        assert!(whole.tags == cut.tags, "{file}");
+        assert_eq!((whole.events, whole.sent), (cut.events, cut.sent), "{file}");
     }
 }
 
