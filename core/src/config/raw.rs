@@ -137,7 +137,6 @@ impl Raw {
             within(key, ms, 1, MS_MAX, " milliseconds")?;
         }
         for (key, ms) in [
-            ("hub.history_ms", hub.history_ms),
             ("hub.audio_gop_ms", hub.audio_gop_ms),
             ("hub.grace_ms", hub.grace_ms),
             ("play.auto_gop_ms_max", play.auto_gop_ms_max),
@@ -147,6 +146,9 @@ impl Raw {
         ] {
             within(key, ms, 0, MS_MAX, " milliseconds")?;
         }
+        // Tags wait for the next flush, and an encoder that was held back sends seconds at once:
+        // without any history those would be gone before anybody could take them.
+        within("hub.history_ms", hub.history_ms, 1_000, MS_MAX, " milliseconds")?;
         within("hub.coalesce_ms", hub.coalesce_ms, 0, 10_000, " milliseconds")?;
         // A message has a 24-bit length (RTMP 5.3.1.2).
         within("rtmp.message_len_max", rtmp.message_len_max, 1024, 0xFF_FFFF, " bytes")?;
