@@ -250,3 +250,24 @@ fn payloads_are_slices_of_what_was_pushed() {
         }
     }
 }
+
+/// As far as reading goes: what a recorder wrote before the power went.
+#[test]
+fn fl_5_a_file_cut_at_any_byte_plays_up_to_its_last_whole_tag() {
+    let (tags, file) = (tags(), Bytes::from(written(&tags())));
+    // Where each tag ends, its back pointer not counted: a tag is whole without it.
+    let ends: Vec<_> = tags
+        .iter()
+        .scan(13, |at, tag| {
+            let end = *at + 11 + tag.payload.len();
+            *at = end + 4;
+            Some(end)
+        })
+        .collect();
+    for cut in 13..file.len() {
+        let (found, _) = read(FileReader::strict(), vec![file.slice(..cut)]);
+        let whole = ends.iter().filter(|&&end| end <= cut).count();
+        assert_eq!(found.len(), whole, "cut at {cut}");
+        assert!(found.iter().map(|found| &found.tag).eq(&tags[..whole]), "cut at {cut}");
+    }
+}
