@@ -78,23 +78,33 @@ fn gstreamer_publishes(sink: &str) {
     let output = format!("flvmux name=mux streamable=true ! {sink} location={}", server.rtmp(KEY));
     let publisher = Program::start("gst-launch-1.0", &format!("-q {video} {audio} {output}"));
     server.wait_until_live(KEY);
-    let players = play_by_both(&server, OBS, None);
-    server.wait_for_subscribers(KEY, players.len());
+    // Decoded from files: GStreamer repeats its metadata all the time, and ffmpeg 5 goes astray in
+    // them when one comes in two reads from what it cannot seek in.
+    let files = ["rtmp", "http"].map(|protocol| scratch(&format!("{sink}-{protocol}.flv")));
+    let (url, file) = (server.rtmp(KEY), files[0].to_str().unwrap());
+    let recording =
+        Program::start("rtmpdump", &format!("--quiet --live --rtmp {url} --flv {file}"));
+    std::fs::write(&files[1], server.get("/live/x.flv")).unwrap();
     publisher.finish().assert_content();
-    for player in players {
-        player.finish().assert_decoded(SOME_FRAMES);
+    recording.finish().assert_content();
+    // flvmux gives sound that is late on a busy machine the time of what it wrote last: the file
+    // it writes beside the stream has the same two frames in one millisecond.
+    let same_time = "non monotonically increasing dts to muxer";
+    for file in files {
+        let done = play("ffmpeg", file.to_str().unwrap(), None).finish();
+        done.without(same_time).assert_decoded(SOME_FRAMES);
     }
     server.wait_until(KEY, serde_json::Value::is_null);
 }
 
 #[test]
-#[ignore = "needs ffmpeg, gstreamer: cargo ci judges"]
+#[ignore = "needs ffmpeg, gstreamer, rtmpdump: cargo ci judges"]
 fn gstreamer_publishes_and_ends_by_rtmp2sink() {
     gstreamer_publishes("rtmp2sink");
 }
 
 #[test]
-#[ignore = "needs ffmpeg, gstreamer: cargo ci judges"]
+#[ignore = "needs ffmpeg, gstreamer, rtmpdump: cargo ci judges"]
 fn gstreamer_publishes_and_ends_by_librtmp() {
     gstreamer_publishes("rtmpsink");
 }
