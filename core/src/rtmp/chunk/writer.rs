@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 pub struct MessageHeader {
     /// Chunk stream id, 2 to 65599.
     pub csid: u32,
-    /// Message type id; see [`message_type`].
+    /// Message type id; see [`message_type`](crate::rtmp::message::message_type).
     pub type_id: u8,
     /// Message stream id.
     pub stream_id: u32,
