@@ -1,1 +1,8 @@
-//! The simulator: the real core under modelled networks. To come; nothing is here yet.
+//! The simulator: the real core under modelled networks, one seed one trace, and every failure a
+//! small plan.
+
+pub mod link;
+pub mod plan;
+pub mod tag;
+pub mod time;
+pub mod trace;

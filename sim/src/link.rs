@@ -1,0 +1,161 @@
+//! Link: what a connection's way through the network is like, as a value with a name.
+
+use std::time::Duration;
+
+/// A connection's way, both directions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// From the node to the peer: what a viewer plays through.
+    pub down: Path,
+    /// From the peer to the node: what a publisher publishes through.
+    pub up: Path,
+    /// Bytes sent and not yet read that a receiver allows, per direction: TCP's window.
+    pub window: u64,
+}
+
+/// One direction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Path {
+    /// What passes.
+    pub capacity: Capacity,
+    /// How long the way is.
+    pub delay: Duration,
+    /// The delay varies by up to this, correlated in time.
+    pub jitter: Duration,
+    /// Bytes that wait in front of the bottleneck. A burst that does not fit costs its connection
+    /// a round trip.
+    pub queue: u64,
+    /// Bursts of loss, each a stall of the connection.
+    pub loss: Loss,
+    /// Reads are cut to pieces of at most this many bytes.
+    pub segment: Option<u64>,
+    /// What arrives is held and delivered in bursts this far apart.
+    pub burst: Duration,
+}
+
+/// What passes through a path in a second.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Capacity {
+    /// As much as there is.
+    Unlimited,
+    /// Bits per second, always the same.
+    Constant(u64),
+    /// Steps `(from, bits per second)`, the first from zero on; repeated after `period`.
+    Trace {
+        /// In order of time.
+        steps: Vec<(Duration, u64)>,
+        /// When it starts over.
+        period: Duration,
+    },
+}
+
+/// Loss in bursts: a two-state model. A lost packet stalls its connection for 200 ms, the next
+/// loss in a row for twice as long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loss {
+    /// Share of packets of 1460 bytes lost while the path is bad, 0.0 to 1.0.
+    pub share: f64,
+    /// How long the path is bad.
+    pub bad: Duration,
+    /// How long it is good in between.
+    pub good: Duration,
+}
+
+impl Loss {
+    /// None.
+    pub const NONE: Self = Self { share: 0.0, bad: Duration::ZERO, good: Duration::ZERO };
+}
+
+impl Path {
+    /// No limit but the way itself.
+    pub const fn free(delay: Duration) -> Self {
+        Self {
+            capacity: Capacity::Unlimited,
+            delay,
+            jitter: Duration::ZERO,
+            queue: 1 << 20,
+            loss: Loss::NONE,
+            segment: None,
+            burst: Duration::ZERO,
+        }
+    }
+
+    /// A constant rate in bits per second.
+    pub fn constant(bits: u64, delay: Duration, queue: u64) -> Self {
+        let mut path = Self::free(delay);
+        path.capacity = Capacity::Constant(bits);
+        path.queue = queue;
+        path
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self::lan()
+    }
+}
+
+/// The links with names.
+pub const NAMED: [(&str, fn() -> Link); 6] = [
+    ("lan", Link::lan),
+    ("fiber", Link::fiber),
+    ("dsl", Link::dsl),
+    ("cellular", Link::cellular),
+    ("satellite", Link::satellite),
+    ("far", Link::far),
+];
+
+impl Link {
+    fn symmetric(path: Path) -> Self {
+        Self { down: path.clone(), up: path, window: 1 << 20 }
+    }
+
+    /// 1 ms, no limit.
+    pub fn lan() -> Self {
+        Self::symmetric(Path::free(Duration::from_millis(1)))
+    }
+
+    /// 10 ms, 200 Mbit/s.
+    pub fn fiber() -> Self {
+        Self::symmetric(Path::constant(200_000_000, Duration::from_millis(10), 1 << 20))
+    }
+
+    /// 25 ms, 16 Mbit/s down and 8 up.
+    pub fn dsl() -> Self {
+        let mut link =
+            Self::symmetric(Path::constant(16_000_000, Duration::from_millis(25), 512 << 10));
+        link.up.capacity = Capacity::Constant(8_000_000);
+        link
+    }
+
+    /// 45 ms with jitter, a rate that swings between 2 and 24 Mbit/s.
+    pub fn cellular() -> Self {
+        let mbit = |n: u64| n * 1_000_000;
+        let ms = Duration::from_millis;
+        let steps = [(0, 12), (700, 24), (1500, 6), (2300, 16), (3100, 2), (3600, 10), (4400, 20)];
+        let mut path = Path::free(ms(45));
+        path.capacity = Capacity::Trace {
+            steps: steps.map(|(at, rate)| (ms(at), mbit(rate))).to_vec(),
+            period: ms(5_000),
+        };
+        path.jitter = ms(15);
+        path.queue = 1 << 20;
+        Self::symmetric(path)
+    }
+
+    /// 300 ms, 20 Mbit/s.
+    pub fn satellite() -> Self {
+        let mut link =
+            Self::symmetric(Path::constant(20_000_000, Duration::from_millis(300), 2 << 20));
+        link.window = 4 << 20;
+        link
+    }
+
+    /// 120 ms, 100 Mbit/s: another continent.
+    pub fn far() -> Self {
+        let mut link =
+            Self::symmetric(Path::constant(100_000_000, Duration::from_millis(120), 2 << 20));
+        link.window = 4 << 20;
+        link
+    }
+}
