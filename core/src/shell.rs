@@ -10,20 +10,26 @@ pub mod net;
 mod play;
 mod rtmp;
 mod stall;
+mod viewer_log;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 
 use self::net::{Net, Stream as _};
 use crate::config::Config;
 use crate::hub::{Absence, Hub};
+use crate::sync::Mutex;
 
 /// The time, as the runtime tells it: simulated where the runtime is.
 pub(crate) fn now() -> Instant {
@@ -37,6 +43,7 @@ pub(crate) struct Shared {
     counters: Counters,
     open_connections: AtomicUsize,
     closed_connection: Notify,
+    tasks: Mutex<BTreeMap<SocketAddr, AbortHandle>>,
     started: Instant,
     seed: u64,
 }
@@ -72,23 +79,25 @@ fn shutdown(mut receiver: watch::Receiver<bool>) -> Shutdown {
 /// of them is gone.
 pub(crate) struct OpenConnection {
     shared: Arc<Shared>,
+    peer: SocketAddr,
 }
 
 impl OpenConnection {
     /// One more, if there is room.
-    fn open(shared: &Arc<Shared>) -> Option<Self> {
+    fn open(shared: &Arc<Shared>, peer: SocketAddr) -> Option<Self> {
         let max = shared.config.listen.connections_max;
         let before = shared.open_connections.load(Ordering::Relaxed);
         // Only the two accepting tasks count up: between them they may let one in too many.
         (before < max).then(|| {
             shared.open_connections.fetch_add(1, Ordering::Relaxed);
-            Self { shared: shared.clone() }
+            Self { shared: shared.clone(), peer }
         })
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
+        self.shared.tasks.lock().remove(&self.peer);
         self.shared.open_connections.fetch_sub(1, Ordering::Relaxed);
         self.shared.closed_connection.notify_one();
     }
@@ -114,6 +123,7 @@ impl<N: Net> Server<N> {
             counters: Counters::default(),
             open_connections: AtomicUsize::new(0),
             closed_connection: Notify::new(),
+            tasks: Mutex::new(BTreeMap::new()),
             started: now(),
             seed,
         };
@@ -133,6 +143,11 @@ impl<N: Net> Server<N> {
     /// The hub, to add consumers to.
     pub fn hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    /// To end connections from outside, also while the server runs.
+    pub fn control(&self) -> Control {
+        Control { shared: self.shared.clone() }
     }
 
     /// Serves until `stop` resolves, then ends all streams and waits until viewers have received
@@ -164,6 +179,26 @@ impl<N: Net> Server<N> {
     }
 }
 
+/// A hand on a running server.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+impl Control {
+    /// Ends the connection of this peer at once, wherever it is in its work. What it published is
+    /// treated as if its network had gone. `false`: there is no such connection.
+    pub fn disconnect(&self, peer: SocketAddr) -> bool {
+        let task = self.shared.tasks.lock().get(&peer).cloned();
+        task.inspect(AbortHandle::abort).is_some()
+    }
+
+    /// Connections open now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.open_connections.load(Ordering::Relaxed)
+    }
+}
+
 async fn bind<N: Net>(net: &N, address: SocketAddr, what: &str) -> io::Result<N::Listener> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot listen for {what} on {address}: {error}"))
@@ -184,7 +219,7 @@ async fn accept<N: Net, F>(
     loop {
         match net.accept(listener).await {
             Ok((stream, peer)) => {
-                let Some(open) = OpenConnection::open(shared) else {
+                let Some(open) = OpenConnection::open(shared, peer) else {
                     Counters::add(&shared.counters.refused_connections, 1);
                     tracing::warn!(%peer, "connection refused: listen.connections_max is reached");
                     continue;
@@ -194,7 +229,9 @@ async fn accept<N: Net, F>(
                 let _best_effort = stream.set_nodelay(true);
                 // A viewer's backlog belongs into the hub, which knows what may be dropped.
                 let _best_effort = stream.set_unsent_len_max(shared.config.play.unsent_len_max);
-                tokio::spawn(serve(shared.clone(), stream, peer, stopped.clone(), open));
+                let serving = serve(shared.clone(), stream, peer, stopped.clone(), open);
+                let task = tokio::spawn(contain(peer, serving));
+                shared.tasks.lock().insert(peer, task.abort_handle());
             }
             Err(error) => {
                 // Out of file descriptors, mostly: what closes in the meantime makes room.
@@ -203,6 +240,23 @@ async fn accept<N: Net, F>(
             }
         }
     }
+}
+
+/// Serves one connection. A bug that panics costs this connection and no other, and the log says
+/// whose it was.
+async fn contain(peer: SocketAddr, serving: impl Future<Output = ()>) {
+    let mut serving = pin!(serving);
+    std::future::poll_fn(|cx| {
+        // What it shares with others stays usable: locks ignore poison, and `Drop` cleans up.
+        match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+            Ok(polled) => polled,
+            Err(_panic) => {
+                tracing::error!(%peer, "connection lost: its task panicked, which is a bug");
+                Poll::Ready(())
+            }
+        }
+    })
+    .await;
 }
 
 /// Ends a stream whose publisher vanished and does not return within the grace period.

@@ -5,21 +5,21 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::Shared;
-use crate::hub::{Cause, Next, Receive, StreamKey, Viewer};
+use super::viewer_log::ViewerLog;
+use crate::hub::{Next, Receive, StreamKey, Viewer};
 use crate::rtmp::ServerConnection;
 use crate::wire_log::Protocol;
 
 /// The stream that one connection plays.
 pub(super) struct Player {
     stream_id: u32,
-    key: StreamKey,
     viewer: Viewer,
     receive: Receive,
     /// Whether the player was told that it plays. It is told with the first bytes, in one write.
     is_accepted: bool,
     /// How long it waits for somebody to publish.
     wait_until: Instant,
-    has_lagged: bool,
+    log: ViewerLog,
 }
 
 /// What came of asking a player for bytes.
@@ -48,15 +48,13 @@ impl Player {
         let start = play.start_of(query);
         let viewer =
             shared.hub.view(key.clone(), Protocol::Rtmp, stream_id, start, play.policy, peer)?;
-        tracing::debug!(peer, stream = %key, ?start, "playing begins");
         Ok(Self {
             stream_id,
-            key,
             viewer,
             receive: Receive::default(),
             is_accepted: false,
             wait_until: now + play.wait,
-            has_lagged: false,
+            log: ViewerLog::begin(peer, key, start),
         })
     }
 
@@ -79,12 +77,7 @@ impl Player {
     ) -> Progress {
         match self.viewer.poll_batch(cx, shared.config.play.write_len_max) {
             Poll::Ready(Next::Batch(batch)) => {
-                let lag = batch.lags().iter().find(|lag| lag.cause == Cause::Overflow);
-                if let Some(lag) = lag.filter(|_| !self.has_lagged) {
-                    self.has_lagged = true;
-                    let (tags, ms) = (lag.tags, lag.ms);
-                    tracing::info!(peer, stream = %self.key, tags, ms, "a slow player lost tags, its first");
-                }
+                self.log.lags(batch.lags());
                 if self.is_accepted {
                     return Progress::Batch;
                 }
@@ -100,16 +93,16 @@ impl Player {
                 Progress::Told { is_over: true }
             }
             Poll::Ready(Next::Disconnected) => {
-                tracing::info!(peer, stream = %self.key, "player disconnected: it was too slow");
+                tracing::info!(peer, stream = %self.log.key(), "player disconnected: it was too slow");
                 self.refuse(rtmp, "too slow for this stream");
                 Progress::Told { is_over: true }
             }
             Poll::Pending
                 if !self.is_accepted
                     && now >= self.wait_until
-                    && !shared.hub.is_live(&self.key) =>
+                    && !shared.hub.is_live(self.log.key()) =>
             {
-                tracing::info!(peer, stream = %self.key, "player refused: nobody publishes this stream");
+                tracing::info!(peer, stream = %self.log.key(), "player refused: nobody publishes this stream");
                 self.refuse(rtmp, "nobody publishes this stream");
                 Progress::Told { is_over: true }
             }
@@ -121,7 +114,7 @@ impl Player {
         rtmp.refuse_play(
             self.stream_id,
             "NetStream.Play.StreamNotFound",
-            &format!("{}: {reason}", self.key),
+            &format!("{}: {reason}", self.log.key()),
         );
     }
 
@@ -141,17 +134,10 @@ impl Player {
         self.receive.paused = pause.unwrap_or(self.receive.paused);
         self.viewer.set_receive(self.receive);
     }
+}
 
-    pub(super) fn log_end(&self, peer: &str) {
-        let counters = self.viewer.counters();
-        tracing::debug!(
-            peer,
-            stream = %self.key,
-            published = counters.published_tags,
-            delivered = counters.delivered_tags,
-            lag = counters.overflow_tags(),
-            unsent = counters.unsent_tags,
-            "playing ends"
-        );
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.log.end(self.viewer.counters());
     }
 }

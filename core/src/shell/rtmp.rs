@@ -258,7 +258,6 @@ impl<S: Stream> Connection<S> {
 
     fn end_play(&mut self) {
         let Some(mut player) = self.player.take() else { return };
-        player.log_end(&self.peer);
         // A tag that was begun is finished, or the peer could not read what follows.
         for (index, bytes) in player.viewer().take_rest().enumerate() {
             self.outbox_len += bytes.len();

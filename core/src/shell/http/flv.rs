@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use super::problem;
 use crate::flv::file;
 use crate::hub::{HubError, Next, StreamKey, Viewer};
+use crate::shell::viewer_log::ViewerLog;
 use crate::shell::{Shared, now};
 use crate::wire_log::Protocol;
 
@@ -48,18 +49,27 @@ pub(super) async fn play(
     let start = play.start_of(&query);
     let view =
         shared.hub.view(key.clone(), Protocol::Flv, 0, start, play.policy, &peer.to_string());
-    let mut viewer = match view {
+    let viewer = match view {
         Ok(viewer) => viewer,
         Err(error @ (HubError::TooManyTopics { .. } | HubError::TooManySubscribers { .. })) => {
             return problem(StatusCode::SERVICE_UNAVAILABLE, error);
         }
         Err(error @ HubError::InUse { .. }) => return problem(StatusCode::CONFLICT, error),
     };
+    let log = ViewerLog::begin(&peer.to_string(), key.clone(), start);
+    let mut watched = Watched { viewer, log };
+    let Watched { viewer, log } = &mut watched;
     // The first bytes say which kinds of media the file header has to name.
     let deadline = now() + play.wait;
     loop {
         let first = poll_fn(|cx| {
-            viewer.poll_batch(cx, play.write_len_max).map(|next| matches!(next, Next::Batch(_)))
+            viewer.poll_batch(cx, play.write_len_max).map(|next| match next {
+                Next::Batch(batch) => {
+                    log.lags(batch.lags());
+                    true
+                }
+                Next::End | Next::Disconnected => false,
+            })
         });
         match tokio::time::timeout_at(deadline.into(), first).await {
             Ok(true) => break,
@@ -77,7 +87,7 @@ pub(super) async fn play(
     let file_header = file::file_header(has_audio || !has_video, has_video || !has_audio);
     let mut queued = SmallVec::new();
     queued.push(Bytes::copy_from_slice(&file_header));
-    let body = FlvBody { viewer, queued, taken_len: 0, write_len_max: play.write_len_max };
+    let body = FlvBody { watched, queued, taken_len: 0, write_len_max: play.write_len_max };
     let mut response = Body::new(body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
@@ -86,9 +96,21 @@ pub(super) async fn play(
     response
 }
 
+/// A viewer whose account is logged when it leaves, however it leaves.
+struct Watched {
+    viewer: Viewer,
+    log: ViewerLog,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.log.end(self.viewer.counters());
+    }
+}
+
 /// The stream from where its viewer is. hyper asks for more when it has written what it was given.
 struct FlvBody {
-    viewer: Viewer,
+    watched: Watched,
     /// Slices of the batch that hyper has not taken yet, the last one first.
     queued: SmallVec<[Bytes; 4]>,
     /// Bytes of the batch, to be counted once hyper has taken all of it.
@@ -108,12 +130,14 @@ impl http_body::Body for FlvBody {
         loop {
             if let Some(bytes) = body.queued.pop() {
                 if body.queued.is_empty() && body.taken_len > 0 {
-                    body.viewer.advance(std::mem::take(&mut body.taken_len));
+                    body.watched.viewer.advance(std::mem::take(&mut body.taken_len));
                 }
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            match body.viewer.poll_batch(cx, body.write_len_max) {
+            let Watched { viewer, log } = &mut body.watched;
+            match viewer.poll_batch(cx, body.write_len_max) {
                 Poll::Ready(Next::Batch(batch)) => {
+                    log.lags(batch.lags());
                     body.taken_len = batch.len();
                     body.queued.extend(batch.slices().iter().rev().cloned());
                 }
