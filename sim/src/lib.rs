@@ -2,7 +2,9 @@
 //! small plan.
 
 pub mod link;
+pub mod net;
 pub mod plan;
+pub mod random;
 pub mod tag;
 pub mod time;
 pub mod trace;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::time::SimTime;
+
 /// A connection's way, both directions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
@@ -157,5 +159,48 @@ impl Link {
             Self::symmetric(Path::constant(100_000_000, Duration::from_millis(120), 2 << 20));
         link.window = 4 << 20;
         link
+    }
+}
+
+impl Capacity {
+    /// Bits per second at this moment.
+    pub fn rate_at(&self, now: SimTime) -> u64 {
+        match self {
+            Self::Unlimited => u64::MAX,
+            Self::Constant(rate) => *rate,
+            Self::Trace { steps, period } => {
+                let phase = Duration::from_micros(now.micros() % period.as_micros().max(1) as u64);
+                steps.iter().rev().find(|(from, _)| *from <= phase).map_or(0, |(_, rate)| *rate)
+            }
+        }
+    }
+
+    /// When `bits` that begin to pass now have passed; [`SimTime::MAX`] if they never will.
+    pub fn time_to_pass(&self, now: SimTime, bits: f64) -> SimTime {
+        match self {
+            Self::Unlimited => now,
+            Self::Constant(0) => SimTime::MAX,
+            Self::Constant(rate) => now + Duration::from_secs_f64(bits / *rate as f64),
+            Self::Trace { steps, period } => {
+                if bits > 0.0 && steps.iter().all(|(_, rate)| *rate == 0) {
+                    return SimTime::MAX;
+                }
+                let period = period.as_micros().max(1) as u64;
+                let (mut at, mut left) = (now, bits);
+                loop {
+                    let phase = at.micros() % period;
+                    let rate = self.rate_at(at) as f64;
+                    let next = steps.iter().map(|(from, _)| from.as_micros() as u64);
+                    let end = next.filter(|&from| from > phase).min().unwrap_or(period).min(period);
+                    let lasts = Duration::from_micros(end - phase);
+                    let passes = rate * lasts.as_secs_f64();
+                    if passes >= left {
+                        return at + Duration::from_secs_f64(left / rate.max(1.0));
+                    }
+                    left -= passes;
+                    at += lasts;
+                }
+            }
+        }
     }
 }

@@ -1,0 +1,875 @@
+//! Fabric: all hosts, connections and what is on its way between them; a queue of events in
+//! simulated time, moved on by the world.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::ReadBuf;
+
+use super::connection::{Connection, EndState, Opening};
+use super::nic::Nic;
+use super::pipe::Pipe;
+use super::{End, SimNet};
+use crate::link::Link;
+use crate::plan::Direction;
+use crate::random;
+use crate::time::SimTime;
+
+/// Connections that wait to be accepted, as a kernel's backlog bounds them.
+const BACKLOG_MAX: usize = 1024;
+
+/// Idle longer than this, a box on the way may forget a connection.
+const MESSAGE_OF_INJECTED_PANIC: &str = "a panic that the plan asked for";
+
+/// A host of the network.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct HostId(u32);
+
+/// A connection; numbers are not used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(u64);
+
+/// One direction of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Way {
+    id: ConnectionId,
+    /// Who writes.
+    from: End,
+}
+
+/// The network. Clones are the same network.
+#[derive(Clone)]
+pub struct Fabric(Arc<Mutex<State>>);
+
+struct State {
+    now: SimTime,
+    seed: u64,
+    hosts: Vec<Host>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    next_id: u64,
+    events: BinaryHeap<Reverse<(SimTime, u64, Event)>>,
+    next_event: u64,
+    /// To be woken when the lock is free.
+    wakers: Vec<Waker>,
+    complaints: Vec<String>,
+}
+
+struct Host {
+    name: String,
+    link: Link,
+    cuts: [bool; 2],
+    nic: Nic,
+    next_port: u16,
+    listeners: BTreeMap<u16, Listener>,
+    /// Its machine has no power: it says nothing.
+    is_dark: bool,
+    is_frozen: bool,
+    refuses: bool,
+    hangs: bool,
+}
+
+#[derive(Default)]
+struct Listener {
+    backlog: VecDeque<ConnectionId>,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Event {
+    /// A SYN reaches the acceptor's host.
+    Syn(ConnectionId),
+    /// The answer reaches the dialer.
+    SynAnswer(ConnectionId, bool),
+    /// What a bottleneck was serving has passed.
+    Served(ConnectionId, usize, u64),
+    /// Something may have reached the other end.
+    Landed(ConnectionId, usize),
+    /// A stall may be over.
+    Pump(ConnectionId, usize),
+    /// A quantum has left a host.
+    Left(HostId, ConnectionId, usize, usize),
+    /// A reset reaches an end.
+    Reset(ConnectionId, usize),
+}
+
+impl Fabric {
+    /// A network without hosts.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            now: SimTime::ZERO,
+            seed,
+            hosts: Vec::new(),
+            connections: BTreeMap::new(),
+            next_id: 0,
+            events: BinaryHeap::new(),
+            next_event: 0,
+            wakers: Vec::new(),
+            complaints: Vec::new(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `f`, then wakes whoever has something to do because of it.
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let value = f(&mut state);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        value
+    }
+
+    /// Adds a host, behind this link where it dials.
+    pub fn add_host(&self, name: &str, link: Link) -> (HostId, SimNet) {
+        let mut state = self.lock();
+        let id = HostId(state.hosts.len() as u32);
+        state.hosts.push(Host {
+            name: name.to_owned(),
+            link,
+            cuts: [false; 2],
+            nic: Nic::default(),
+            next_port: 1024,
+            listeners: BTreeMap::new(),
+            is_dark: false,
+            is_frozen: false,
+            refuses: false,
+            hangs: false,
+        });
+        (id, SimNet::new(self.clone(), id))
+    }
+
+    /// Lets time pass up to `now`.
+    pub fn advance(&self, now: SimTime) {
+        self.with(|state| {
+            while state.events.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+                let Some(Reverse((at, _, event))) = state.events.pop() else { break };
+                state.now = at;
+                state.happen(event);
+            }
+            state.now = now;
+        });
+    }
+
+    /// How links broke physics since the last call.
+    pub fn take_complaints(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().complaints)
+    }
+
+    /// Connections that somebody still holds, or that something is on its way for.
+    pub fn open_connections(&self) -> usize {
+        self.lock().connections.len()
+    }
+
+    /// Bytes that have left a host.
+    pub fn carried(&self, host: HostId) -> u64 {
+        self.lock().host(host).nic.carried
+    }
+
+    // What faults do.
+
+    /// From now on a dialer's link is another.
+    pub fn set_link(&self, host: HostId, link: &Link) {
+        self.with(|state| {
+            state.host(host).link = link.clone();
+            for id in state.dialed_by(host) {
+                state.change_path(id, 0, link.up.clone(), link.window);
+                state.change_path(id, 1, link.down.clone(), link.window);
+            }
+        });
+    }
+
+    /// Nothing passes between this dialer and its nodes, or everything does again.
+    pub fn set_cut(&self, host: HostId, direction: Direction, is_cut: bool) {
+        self.with(|state| {
+            let ways: &[usize] = match direction {
+                Direction::Both => &[0, 1],
+                Direction::Up => &[0],
+                Direction::Down => &[1],
+            };
+            for &way in ways {
+                state.host(host).cuts[way] = is_cut;
+                for id in state.dialed_by(host) {
+                    state.set_cut(id, way, is_cut);
+                }
+            }
+        });
+    }
+
+    /// A box on the way forgets a dialer's connections.
+    pub fn forget(&self, host: HostId) {
+        self.with(|state| {
+            for id in state.dialed_by(host) {
+                let Some(connection) = state.connections.get_mut(&id) else { continue };
+                connection.pipes.iter_mut().for_each(|pipe| pipe.is_forgotten = true);
+            }
+        });
+    }
+
+    /// A box on the way resets a dialer's connections.
+    pub fn reset_all(&self, host: HostId) {
+        self.with(|state| state.dialed_by(host).into_iter().for_each(|id| state.reset(id)));
+    }
+
+    /// The node's task of each of this dialer's connections panics at its next read.
+    pub fn panic_at_next_read(&self, host: HostId) {
+        self.with(|state| {
+            for id in state.dialed_by(host) {
+                let Some(connection) = state.connections.get_mut(&id) else { continue };
+                connection.panics = true;
+                let wakers: Vec<_> = connection.pipes[0].reader.take().into_iter().collect();
+                state.wakers.extend(wakers);
+            }
+        });
+    }
+
+    /// Bounds what leaves a host, in bits per second.
+    pub fn set_egress(&self, host: HostId, rate: Option<u64>) {
+        self.with(|state| {
+            state.host(host).nic.rate = rate;
+            let ids: Vec<_> = state.connections.keys().copied().collect();
+            ids.into_iter().for_each(|id| {
+                state.pump(Way { id, from: End::Dialer });
+                state.pump(Way { id, from: End::Acceptor });
+            });
+        });
+    }
+
+    /// The host's machine has no power, or has it again.
+    pub fn set_dark(&self, host: HostId, is_dark: bool) {
+        self.with(|state| state.host(host).is_dark = is_dark);
+    }
+
+    /// The host's program stands still, or goes on.
+    pub fn set_frozen(&self, host: HostId, is_frozen: bool) {
+        self.with(|state| {
+            state.host(host).is_frozen = is_frozen;
+            if !is_frozen {
+                state.wake_host(host);
+            }
+        });
+    }
+
+    /// Connects to the host are refused, or not.
+    pub fn set_refuses(&self, host: HostId, refuses: bool) {
+        self.with(|state| state.host(host).refuses = refuses);
+    }
+
+    /// Connects to the host hang, or do not.
+    pub fn set_hangs(&self, host: HostId, hangs: bool) {
+        self.with(|state| state.host(host).hangs = hangs);
+    }
+
+    // What programs do.
+
+    pub(super) fn next_address(&self, host: HostId) -> SocketAddr {
+        let mut state = self.lock();
+        let port = &mut state.host(host).next_port;
+        *port = port.checked_add(1).unwrap_or(1025);
+        let [_, high, middle, low] = host.0.to_be_bytes();
+        SocketAddr::from(([10, high, middle, low], *port))
+    }
+
+    pub(super) fn listen(&self, host: HostId, port: u16) -> io::Result<()> {
+        let mut state = self.lock();
+        let listeners = &mut state.host(host).listeners;
+        if listeners.contains_key(&port) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        listeners.insert(port, Listener::default());
+        Ok(())
+    }
+
+    pub(super) fn unlisten(&self, host: HostId, port: u16) {
+        self.with(|state| {
+            let listener = state.host(host).listeners.remove(&port);
+            for id in listener.into_iter().flat_map(|listener| listener.backlog) {
+                state.close(id, End::Acceptor);
+            }
+        });
+    }
+
+    pub(super) fn poll_accept(
+        &self,
+        host: HostId,
+        port: u16,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(ConnectionId, SocketAddr)>> {
+        let mut state = self.lock();
+        let is_frozen = state.host(host).is_frozen;
+        let Some(listener) = state.host(host).listeners.get_mut(&port) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let arrived = if is_frozen { None } else { listener.backlog.pop_front() };
+        let Some(id) = arrived else {
+            listener.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        let from = state.connections.get(&id).map(|connection| connection.from);
+        Poll::Ready(
+            from.map(|from| (id, from)).ok_or_else(|| io::ErrorKind::ConnectionReset.into()),
+        )
+    }
+
+    pub(super) fn dial(
+        &self,
+        host: HostId,
+        from: SocketAddr,
+        to: &str,
+        port: u16,
+    ) -> io::Result<ConnectionId> {
+        self.with(|state| {
+            let acceptor = state.hosts.iter().position(|host| host.name == to);
+            let Some(acceptor) = acceptor.map(|index| HostId(index as u32)) else {
+                return Err(io::Error::new(io::ErrorKind::NotFound, format!("no host {to}")));
+            };
+            let id = ConnectionId(state.next_id);
+            state.next_id += 1;
+            let (link, cuts) = (state.host(host).link.clone(), state.host(host).cuts);
+            let purpose = format!("{}/{}", state.host(host).name, from.port());
+            let pipe = |path, name| {
+                let random = random::stream(state.seed, &format!("{purpose}/{name}"));
+                Pipe::new(path, link.window, random)
+            };
+            let mut pipes = [pipe(link.up.clone(), "up"), pipe(link.down.clone(), "down")];
+            for (pipe, is_cut) in pipes.iter_mut().zip(cuts) {
+                if is_cut {
+                    pipe.cut(state.now);
+                }
+            }
+            state.connections.insert(
+                id,
+                Connection {
+                    hosts: [host, acceptor],
+                    from,
+                    port,
+                    opening: Opening::Dialing,
+                    syns: 0,
+                    dialer: None,
+                    ends: [EndState::Open; 2],
+                    pipes,
+                    panics: false,
+                },
+            );
+            state.send_syn(id);
+            Ok(id)
+        })
+    }
+
+    pub(super) fn poll_connected(
+        &self,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        let Some(connection) = state.connections.get_mut(&id) else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        match connection.opening {
+            Opening::Open => Poll::Ready(Ok(())),
+            Opening::Refused => Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into())),
+            Opening::Dialing => {
+                connection.dialer = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(super) fn set_unsent_max(&self, id: ConnectionId, end: End, max: usize) {
+        if let Some(connection) = self.lock().connections.get_mut(&id) {
+            connection.outgoing(end).unsent_max = max.max(1);
+        }
+    }
+
+    pub(super) fn poll_read(
+        &self,
+        id: ConnectionId,
+        end: End,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = self.with(|state| state.poll_read(id, end, cx, buf));
+        match polled {
+            Some(polled) => polled,
+            None => panic!("{MESSAGE_OF_INJECTED_PANIC}"),
+        }
+    }
+
+    pub(super) fn poll_write(
+        &self,
+        id: ConnectionId,
+        end: End,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|state| state.poll_write(id, end, cx, bufs))
+    }
+
+    pub(super) fn shutdown(&self, id: ConnectionId, end: End) {
+        self.with(|state| {
+            if let Some(connection) = state.connections.get_mut(&id) {
+                connection.outgoing(end).finish();
+                state.pump(Way { id, from: end });
+            }
+        });
+    }
+
+    pub(super) fn close(&self, id: ConnectionId, end: End) {
+        self.with(|state| state.close(id, end));
+    }
+
+    pub(super) fn vanish(&self, id: ConnectionId, end: End) {
+        self.with(|state| {
+            if let Some(connection) = state.connections.get_mut(&id) {
+                connection.pipes.iter_mut().for_each(|pipe| pipe.is_forgotten = true);
+                connection.outgoing(end).clear();
+                connection.ends[end as usize] = EndState::Reset;
+                state.forget_if_over(id);
+            }
+        });
+    }
+
+    pub(super) fn reset(&self, id: ConnectionId) {
+        self.with(|state| state.reset(id));
+    }
+}
+
+/// Whether a panic's message is of one that the plan asked for.
+pub(crate) fn is_injected_panic(message: &str) -> bool {
+    message.contains(MESSAGE_OF_INJECTED_PANIC)
+}
+
+impl State {
+    fn host(&mut self, id: HostId) -> &mut Host {
+        &mut self.hosts[id.0 as usize]
+    }
+
+    fn schedule(&mut self, at: SimTime, event: Event) {
+        if at < SimTime::MAX {
+            self.events.push(Reverse((at.max(self.now), self.next_event, event)));
+            self.next_event += 1;
+        }
+    }
+
+    fn dialed_by(&self, host: HostId) -> Vec<ConnectionId> {
+        let of_host = |(_, connection): &(&ConnectionId, &Connection)| connection.hosts[0] == host;
+        self.connections.iter().filter(of_host).map(|(id, _)| *id).collect()
+    }
+
+    fn wake_host(&mut self, host: HostId) {
+        let of_host = |connection: &&mut Connection| connection.hosts.contains(&host);
+        let wakers: Vec<_> =
+            self.connections.values_mut().filter(of_host).flat_map(Connection::wakers).collect();
+        self.wakers.extend(wakers);
+        let listeners = self.hosts[host.0 as usize].listeners.values_mut();
+        self.wakers.extend(listeners.filter_map(|listener| listener.waker.take()));
+    }
+
+    fn complain(&mut self, result: Result<(), String>, id: ConnectionId) {
+        if let Err(complaint) = result {
+            self.complaints.push(format!("connection {}: {complaint}", id.0));
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Syn(id) => self.syn(id),
+            Event::SynAnswer(id, stands) => self.syn_answer(id, stands),
+            Event::Served(id, way, service) => self.served(id, way, service),
+            Event::Landed(id, way) => self.landed(id, way),
+            Event::Pump(id, way) => self.pump(Way { id, from: end(way) }),
+            Event::Left(host, id, way, len) => self.left(host, id, way, len),
+            Event::Reset(id, way) => self.told_reset(id, end(way)),
+        }
+    }
+
+    // Opening.
+
+    fn send_syn(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.syns += 1;
+        let delay = connection.pipes[0].path.delay;
+        let at = self.now + delay;
+        self.schedule(at, Event::Syn(id));
+    }
+
+    fn syn(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let (acceptor, port, syns) = (connection.hosts[1], connection.port, connection.syns);
+        let is_cut = connection.pipes.iter().any(|pipe| pipe.cut_since.is_some());
+        let back = connection.pipes[1].path.delay;
+        let host = self.host(acceptor);
+        let is_listening = !host.refuses && host.listeners.contains_key(&port);
+        let has_room =
+            host.listeners.get(&port).is_none_or(|listener| listener.backlog.len() < BACKLOG_MAX);
+        if is_cut || host.is_dark || host.hangs || !has_room {
+            // Nobody answers. It is sent again after 1 s, then 2, then 4.
+            if syns < 7
+                && let Some(connection) = self.connections.get_mut(&id)
+            {
+                connection.syns += 1;
+                let at = self.now + Duration::from_secs(1 << (syns - 1));
+                self.schedule(at, Event::Syn(id));
+            }
+            return;
+        }
+        if is_listening && let Some(listener) = self.host(acceptor).listeners.get_mut(&port) {
+            listener.backlog.push_back(id);
+            let waker = listener.waker.take();
+            self.wakers.extend(waker);
+        }
+        let at = self.now + back;
+        self.schedule(at, Event::SynAnswer(id, is_listening));
+    }
+
+    fn syn_answer(&mut self, id: ConnectionId, stands: bool) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.opening = if stands { Opening::Open } else { Opening::Refused };
+        if !stands {
+            connection.ends[End::Acceptor as usize] = EndState::Reset;
+        }
+        let waker = connection.dialer.take();
+        self.wakers.extend(waker);
+    }
+
+    // Bytes.
+
+    /// Sends what may be sent in one direction.
+    fn pump(&mut self, way: Way) {
+        let now = self.now;
+        loop {
+            let Some(connection) = self.connections.get_mut(&way.id) else { return };
+            let host = connection.host(way.from);
+            let pipe = connection.outgoing(way.from);
+            if pipe.stalled_until > now && !pipe.unsent.is_empty() {
+                let at = pipe.stalled_until;
+                self.schedule(at, Event::Pump(way.id, way.from as usize));
+                break;
+            }
+            let Some(len) = pipe.sendable(now) else { break };
+            if self.hosts[host.0 as usize].nic.rate.is_some() {
+                if !pipe.in_nic {
+                    pipe.in_nic = true;
+                    self.host(host).nic.waiting.push_back(way);
+                    self.turn(host);
+                }
+                break;
+            }
+            let sent = pipe.send(now, len);
+            self.host(host).nic.carried += len as u64;
+            self.complain(sent, way.id);
+            self.carry(way);
+        }
+        self.wake_writer(way);
+    }
+
+    /// The next quantum leaves a host.
+    fn turn(&mut self, host: HostId) {
+        let now = self.now;
+        while !self.host(host).nic.is_busy {
+            let Some(way) = self.host(host).nic.waiting.pop_front() else { return };
+            let quantum = self.host(host).nic.quantum();
+            let Some(connection) = self.connections.get_mut(&way.id) else { continue };
+            let pipe = connection.outgoing(way.from);
+            let Some(len) = pipe.sendable(now) else {
+                pipe.in_nic = false;
+                continue;
+            };
+            let len = len.min(quantum);
+            let nic = &mut self.host(host).nic;
+            nic.is_busy = true;
+            let at = now + nic.time(len);
+            self.schedule(at, Event::Left(host, way.id, way.from as usize, len));
+        }
+    }
+
+    fn left(&mut self, host: HostId, id: ConnectionId, way: usize, len: usize) {
+        let now = self.now;
+        let nic = &mut self.host(host).nic;
+        nic.is_busy = false;
+        nic.carried += len as u64;
+        let way = Way { id, from: end(way) };
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let pipe = connection.outgoing(way.from);
+            let sent = pipe.send(now, len);
+            let goes_on = pipe.sendable(now).is_some();
+            pipe.in_nic = goes_on;
+            self.complain(sent, id);
+            if goes_on {
+                self.host(host).nic.waiting.push_back(way);
+            }
+            self.carry(way);
+            // A stall may have begun.
+            self.pump(way);
+        }
+        self.turn(host);
+    }
+
+    /// What has entered a path goes on.
+    fn carry(&mut self, way: Way) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&way.id) else { return };
+        let pipe = connection.outgoing(way.from);
+        let service = pipe.begin_service(now).map(|at| (at, pipe.service));
+        let lands = pipe.flights.back().map(|flight| flight.due);
+        if let Some((at, service)) = service {
+            self.schedule(at, Event::Served(way.id, way.from as usize, service));
+        }
+        if let Some(at) = lands {
+            self.schedule(at, Event::Landed(way.id, way.from as usize));
+        }
+    }
+
+    fn served(&mut self, id: ConnectionId, way: usize, service: u64) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let pipe = &mut connection.pipes[way];
+        if pipe.service != service || pipe.cut_since.is_some() {
+            return;
+        }
+        let passed = pipe.end_service(now);
+        self.complain(passed, id);
+        self.carry(Way { id, from: end(way) });
+        // The queue has room again.
+        self.pump(Way { id, from: end(way) });
+    }
+
+    fn landed(&mut self, id: ConnectionId, way: usize) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let reader = end(way).other();
+        let state = connection.ends[reader as usize];
+        let pipe = &mut connection.pipes[way];
+        let mut has_landed = false;
+        let mut complaint = Ok(());
+        while let Some(piece) = pipe.land(now) {
+            has_landed = true;
+            complaint = complaint.and(pipe.physics.arrive(piece.offset, piece.bytes.len()));
+            match state {
+                EndState::Open => pipe.arrived.push(piece),
+                EndState::Closed | EndState::Reset => {}
+            }
+        }
+        if !has_landed {
+            return;
+        }
+        let waker = pipe.reader.take();
+        self.wakers.extend(waker);
+        self.complain(complaint, id);
+        if state == EndState::Closed {
+            // Nobody reads it there: a reset is the answer.
+            self.send_reset(id, end(way));
+        }
+        self.forget_if_over(id);
+    }
+
+    fn wake_writer(&mut self, way: Way) {
+        let Some(connection) = self.connections.get_mut(&way.id) else { return };
+        let pipe = connection.outgoing(way.from);
+        // Half of the bound: a socket does not wake its writer for every packet.
+        if pipe.unsent.len * 2 <= pipe.unsent_max {
+            let waker = pipe.writer.take();
+            self.wakers.extend(waker);
+        }
+    }
+
+    fn poll_read(
+        &mut self,
+        id: ConnectionId,
+        end: End,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Option<Poll<io::Result<()>>> {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Some(Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())));
+        };
+        if end == End::Acceptor && std::mem::take(&mut connection.panics) {
+            return None;
+        }
+        let (host, state) = (connection.host(end), connection.ends[end as usize]);
+        let pipe = connection.incoming(end);
+        if self.hosts[host.0 as usize].is_frozen {
+            pipe.reader = Some(cx.waker().clone());
+            return Some(Poll::Pending);
+        }
+        let room = buf.remaining();
+        let mut left = pipe.read_max(room);
+        let mut len = 0;
+        while left > 0 && pipe.arrived.front().is_some_and(|piece| !piece.bytes.is_empty()) {
+            let Some(piece) = pipe.arrived.pop(left) else { break };
+            buf.put_slice(&piece.bytes);
+            left -= piece.bytes.len();
+            len += piece.bytes.len();
+        }
+        if len == 0 && room > 0 {
+            if pipe.arrived.front().is_some() {
+                return Some(Poll::Ready(Ok(()))); // The end, which stays in front.
+            }
+            if state == EndState::Reset {
+                return Some(Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())));
+            }
+            pipe.reader = Some(cx.waker().clone());
+            return Some(Poll::Pending);
+        }
+        pipe.outstanding -= len as u64;
+        // The window has opened.
+        self.pump(Way { id, from: end.other() });
+        Some(Poll::Ready(Ok(())))
+    }
+
+    fn poll_write(
+        &mut self,
+        id: ConnectionId,
+        end: End,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        if connection.ends[end as usize] == EndState::Reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let host = connection.host(end);
+        let pipe = connection.outgoing(end);
+        if pipe.is_finished {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let room = if self.hosts[host.0 as usize].is_frozen { 0 } else { pipe.room() };
+        let len = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(room);
+        if room == 0 {
+            pipe.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        pipe.write(gather(bufs, len));
+        self.pump(Way { id, from: end });
+        Poll::Ready(Ok(len))
+    }
+
+    // Closing.
+
+    fn close(&mut self, id: ConnectionId, end: End) {
+        let is_dark = self
+            .connections
+            .get(&id)
+            .is_some_and(|connection| self.hosts[connection.host(end).0 as usize].is_dark);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.ends[end as usize] != EndState::Open {
+            self.forget_if_over(id);
+            return;
+        }
+        connection.ends[end as usize] = EndState::Closed;
+        if is_dark {
+            connection.ends[end as usize] = EndState::Reset;
+            connection.outgoing(end).clear();
+            connection.pipes.iter_mut().for_each(|pipe| pipe.is_forgotten = true);
+        } else if connection.opening == Opening::Refused {
+            connection.ends[end as usize] = EndState::Reset;
+        } else if connection.incoming(end).arrived.len > 0 {
+            // Bytes that nobody has read: a system resets then, and what it had to send is gone.
+            connection.outgoing(end).clear();
+            self.send_reset(id, end.other());
+        } else {
+            connection.outgoing(end).finish();
+            self.pump(Way { id, from: end });
+        }
+        self.forget_if_over(id);
+    }
+
+    /// A reset is on its way to an end.
+    fn send_reset(&mut self, id: ConnectionId, to: End) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let from = to.other();
+        connection.ends[from as usize] = EndState::Reset;
+        connection.outgoing(from).clear();
+        let at = self.now + connection.outgoing(from).path.delay;
+        self.schedule(at, Event::Reset(id, to as usize));
+    }
+
+    fn told_reset(&mut self, id: ConnectionId, end: End) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.incoming(end).cut_since.is_some() || connection.incoming(end).is_forgotten {
+            self.forget_if_over(id);
+            return;
+        }
+        connection.ends[end as usize] = EndState::Reset;
+        connection.outgoing(end).clear();
+        let wakers: Vec<_> = connection.wakers().collect();
+        self.wakers.extend(wakers);
+        self.forget_if_over(id);
+    }
+
+    fn reset(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        for end in [End::Dialer, End::Acceptor] {
+            connection.ends[end as usize] = EndState::Reset;
+            connection.outgoing(end).clear();
+        }
+        if connection.opening == Opening::Dialing {
+            connection.opening = Opening::Refused;
+        }
+        let wakers: Vec<_> = connection.wakers().collect();
+        self.wakers.extend(wakers);
+    }
+
+    fn forget_if_over(&mut self, id: ConnectionId) {
+        if self.connections.get(&id).is_some_and(Connection::is_over) {
+            self.connections.remove(&id);
+        }
+    }
+
+    // Links.
+
+    fn change_path(&mut self, id: ConnectionId, way: usize, path: crate::link::Path, window: u64) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let pipe = &mut connection.pipes[way];
+        (pipe.path, pipe.window) = (path, window);
+        let restarted = pipe.restart_service(now).map(|at| (at, pipe.service));
+        if let Some((at, service)) = restarted {
+            self.schedule(at, Event::Served(id, way, service));
+        }
+        self.carry(Way { id, from: end(way) });
+        self.pump(Way { id, from: end(way) });
+    }
+
+    fn set_cut(&mut self, id: ConnectionId, way: usize, is_cut: bool) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let pipe = &mut connection.pipes[way];
+        if is_cut {
+            pipe.cut(now);
+            return;
+        }
+        pipe.heal(now);
+        let restarted = pipe.restart_service(now).map(|at| (at, pipe.service));
+        let dues: Vec<_> = pipe.flights.iter().map(|flight| flight.due).collect();
+        if let Some((at, service)) = restarted {
+            self.schedule(at, Event::Served(id, way, service));
+        }
+        dues.into_iter().for_each(|at| self.schedule(at, Event::Landed(id, way)));
+        self.carry(Way { id, from: end(way) });
+        self.pump(Way { id, from: end(way) });
+    }
+}
+
+fn end(way: usize) -> End {
+    if way == End::Dialer as usize { End::Dialer } else { End::Acceptor }
+}
+
+fn gather(bufs: &[IoSlice<'_>], len: usize) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(len);
+    for buf in bufs {
+        let take = buf.len().min(len - bytes.len());
+        bytes.extend_from_slice(&buf[..take]);
+    }
+    bytes.freeze()
+}
