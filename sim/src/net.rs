@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 use forebay::shell::net::{Net, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub(crate) use self::fabric::is_injected_panic;
 pub use self::fabric::{ConnectionId, Fabric, HostId};
 
 /// The network as one host sees it.

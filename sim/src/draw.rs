@@ -1,0 +1,575 @@
+//! Draw: worlds from a seed. First the shape, then who comes, then *which* faults exist at all,
+//! how strong they are, and when. Off is a value: a little of everything all the time averages
+//! into mild weather.
+
+use std::time::Duration;
+
+use crate::link::{Capacity, Link, Loss};
+use crate::plan::{
+    Act, Actor, Direction, Leave, Line, Moment, MomentKind, Player, Quirk, Receive, Speech, Start,
+    When,
+};
+use crate::random::Rng;
+use crate::time::SimTime;
+use crate::world::{NODE, Units as _, World};
+
+/// What a drawn world may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Its name, for the command line.
+    pub name: &'static str,
+    /// What it is, in a sentence.
+    pub about: &'static str,
+    /// Faults of links and connections.
+    pub network: bool,
+    /// Encoders that differ from good ones.
+    pub odd_encoders: bool,
+    /// Publishers that vanish, return, and quarrel about a key.
+    pub restless_publishers: bool,
+    /// Viewers that are slow, stuck, restless.
+    pub bad_viewers: bool,
+    /// Peers that do not speak RTMP as they should.
+    pub bad_neighbours: bool,
+    /// Nodes that crash, stop, freeze; tasks that panic or are cancelled.
+    pub node: bool,
+    /// Settings other than the defaults, limits among them.
+    pub settings: bool,
+}
+
+const NOTHING: Mix = Mix {
+    name: "calm",
+    about: "good encoders, ample links, viewers that read",
+    network: false,
+    odd_encoders: false,
+    restless_publishers: false,
+    bad_viewers: false,
+    bad_neighbours: false,
+    node: false,
+    settings: false,
+};
+
+/// All mixes, by name.
+pub const MIXES: [Mix; 8] = [
+    NOTHING,
+    Mix { name: "weather", about: "links of all kinds that fail", network: true, ..NOTHING },
+    Mix { name: "odd_encoder", about: "encoders with two quirks", odd_encoders: true, ..NOTHING },
+    Mix {
+        name: "publisher_returns",
+        about: "publishers that vanish, return and quarrel",
+        restless_publishers: true,
+        ..NOTHING
+    },
+    Mix {
+        name: "slow_viewer",
+        about: "viewers that are slow, stuck, or come and go",
+        bad_viewers: true,
+        ..NOTHING
+    },
+    Mix {
+        name: "bad_neighbours",
+        about: "peers that speak as they should not",
+        bad_neighbours: true,
+        ..NOTHING
+    },
+    Mix { name: "node", about: "nodes that crash, stop and freeze", node: true, ..NOTHING },
+    Mix {
+        name: "everything",
+        about: "a random subset of all of the above",
+        network: true,
+        odd_encoders: true,
+        restless_publishers: true,
+        bad_viewers: true,
+        bad_neighbours: true,
+        node: true,
+        settings: true,
+    },
+];
+
+/// Recordings that every part of the product can be expected to handle.
+const CAPTURES: [&str; 8] = [
+    "obs-360p30-base",
+    "obs-360p30-base",
+    "obs-360p30-zerolat",
+    "obs-360p30-muted",
+    "obs-720p30-cbr2500",
+    "enh-hevc-aac",
+    "enh-avc-opus",
+    "enh-two-audio",
+];
+
+/// Recordings that are odd in themselves, or were made on the wire.
+const ODD_CAPTURES: [&str; 14] = [
+    "odd-empty-and-dup",
+    "odd-exttime-wrap",
+    "odd-time-backwards",
+    "odd-time24-noext",
+    "odd-time32-wrap",
+    "enh-av1-opus",
+    "enh-vp9-aac",
+    "obs-publish-360p60",
+    "obs-publish-killed",
+    "ffmpeg5-publish-360p30",
+    "ffmpeg5-publish-exttime",
+    "ffmpeg5-publish-extdelta",
+    "gst-librtmp-360p30",
+    "gst-rtmp2sink-360p30",
+];
+
+impl World {
+    /// Fills this world from its seed with what the mix may hold, for a run of `time`. Faults end
+    /// at three fifths of it.
+    pub fn draw(&mut self, mix: Mix, time: Duration) {
+        let quiet = time.mul_f64(0.6);
+        Draw { mix, quiet, world: self, publishers: Vec::new(), viewers: Vec::new() }.all();
+        if mix != NOTHING {
+            self.quiet(quiet);
+        }
+    }
+}
+
+struct Draw<'a> {
+    mix: Mix,
+    quiet: Duration,
+    world: &'a mut World,
+    publishers: Vec<String>,
+    viewers: Vec<String>,
+}
+
+/// One of these.
+fn pick<T: Clone>(random: &mut Rng, from: &[T]) -> T {
+    from[random.usize(..from.len())].clone()
+}
+
+impl Draw<'_> {
+    fn all(&mut self) {
+        let mut shape = self.world.random("draw/shape");
+        if self.mix != NOTHING && shape.u32(..8) == 0 {
+            self.world.tick(1.ms());
+        }
+        let publishers = if shape.u32(..4) == 0 { 2 } else { 1 };
+        let viewers = shape.u32(2..=6);
+        for index in 0..publishers {
+            self.publisher(index);
+        }
+        for index in 0..viewers {
+            self.viewer(index);
+        }
+        if self.mix.settings {
+            self.settings();
+        }
+        if self.mix.bad_viewers {
+            self.bad_viewers();
+        }
+        if self.mix.restless_publishers {
+            self.restless_publishers();
+        }
+        if self.mix.bad_neighbours {
+            self.bad_neighbours();
+        }
+        if self.mix.network {
+            self.network();
+        }
+        if self.mix.node {
+            self.node();
+        }
+    }
+
+    /// Whether this family of faults exists in this world.
+    fn has(&self, family: &str) -> bool {
+        self.world.random(&format!("draw/{family}/exists")).u32(..4) == 0
+    }
+
+    fn publisher(&mut self, index: u32) {
+        let name = ["studio", "garage"][index as usize % 2];
+        let mut random = self.world.random(&format!("draw/{name}"));
+        let is_odd = self.mix.odd_encoders && random.u32(..3) == 0;
+        let capture = if is_odd { pick(&mut random, &ODD_CAPTURES) } else { pick(&mut random, &CAPTURES) };
+        let is_recorded_on_the_wire = capture.contains("publish") || capture.starts_with("gst");
+        let quirks = match self.mix.odd_encoders && !is_recorded_on_the_wire {
+            true => (0..random.u32(..3)).map(|_| quirk(&mut random)).collect(),
+            false => Vec::new(),
+        };
+        let mut publisher = self.world.publisher(name, capture);
+        publisher = publisher.key(["live/a", "live/b"][index as usize % 2]);
+        if self.mix.restless_publishers || self.mix.network || self.mix.node {
+            publisher = publisher.again(random.u64(100..2_000).ms());
+        }
+        for quirk in quirks {
+            publisher = publisher.quirk(quirk);
+        }
+        drop(publisher);
+        self.publishers.push(name.to_owned());
+    }
+
+    fn viewer(&mut self, index: u32) {
+        let name = format!("viewer{index}");
+        let mut random = self.world.random(&format!("draw/{name}"));
+        let player = pick(&mut random, &[Player::Rtmp, Player::Rtmp, Player::Flv, Player::Flv, Player::Rml]);
+        let links = [Link::lan as fn() -> Link, Link::fiber, Link::dsl, Link::far, Link::satellite];
+        let (link, key) = (pick(&mut random, &links)(), pick(&mut random, &["live/a", "live/a", "live/b"]));
+        let key = if self.publishers.len() == 1 { "live/a" } else { key };
+        let start = pick(&mut random, &[None, None, Some(Start::Gop), Some(Start::Live), Some(Start::Auto)]);
+        let count = if random.u32(..8) == 0 { random.u32(2..12) } else { 1 };
+        let mut viewer = self.world.viewers(&name, count, player).key(key).link(link);
+        if let Some(start) = start {
+            viewer = viewer.start(start);
+        }
+        if count > 1 {
+            viewer = viewer.apart(random.u64(..60).ms());
+        }
+        if random.u32(..4) == 0 {
+            // Joins at a chosen point of the GOP.
+            let event = pick(&mut random, &[MomentKind::Keyframe, MomentKind::Header, MomentKind::Tag]);
+            let count = if event == MomentKind::Tag { random.u32(1..200) } else { random.u32(1..4) };
+            let publisher = if key == "live/a" { "studio" } else { "garage" };
+            viewer = viewer.comes_when(publisher, event, count, random.u64(..30).ms());
+        }
+        if self.mix != NOTHING && random.u32(..2) == 0 {
+            viewer = viewer.again(random.u64(100..1_500).ms());
+        }
+        drop(viewer);
+        self.viewers.push(name);
+    }
+
+    /// A moment before the quiet phase; every third aims at something of the media.
+    fn moment(&self, random: &mut Rng) -> When {
+        let latest = (self.quiet.as_millis() as u64).max(1_200);
+        if random.u32(..3) != 0 {
+            return When::At(SimTime::from_millis(random.u64(800..latest)));
+        }
+        let event = pick(random, &[MomentKind::Keyframe, MomentKind::Keyframe, MomentKind::Header]);
+        // A keyframe a second at least: the moment comes before the quiet phase.
+        let count = match event {
+            MomentKind::Keyframe => random.u32(1..=(latest / 2_500).max(2) as u32),
+            _ => random.u32(1..=2),
+        };
+        let who = pick(random, &self.publishers);
+        When::On { moment: Moment { who, event, count }, delay: random.u64(..40).ms() }
+    }
+
+    /// How long a fault lasts that begins at such a moment, so that it is over when all is quiet.
+    fn lasts(&self, random: &mut Rng, when: &When, most: Duration) -> Duration {
+        let begins = match when {
+            When::At(at) => at.since(SimTime::ZERO),
+            When::On { .. } => self.quiet.mul_f64(0.6),
+        };
+        let most = self.quiet.saturating_sub(begins).min(most).as_millis() as u64;
+        random.u64(50..most.max(100)).ms()
+    }
+
+    fn push(&mut self, when: When, name: &str, act: Act) {
+        self.world.push(Line { when, who: Actor { name: name.to_owned(), count: 1 }, act });
+    }
+
+    /// Up to three faults of a family, if it exists.
+    fn family(&mut self, family: &str, mut one: impl FnMut(&mut Self, &mut Rng, When)) {
+        if !self.has(family) {
+            return;
+        }
+        let mut random = self.world.random(&format!("draw/{family}"));
+        for _ in 0..random.u32(1..=3) {
+            let when = self.moment(&mut random);
+            one(self, &mut random, when);
+        }
+    }
+
+    fn anybody(&self, random: &mut Rng) -> String {
+        let peers: Vec<_> = self.publishers.iter().chain(&self.viewers).cloned().collect();
+        pick(random, &peers)
+    }
+
+    fn network(&mut self) {
+        self.family("link", |draw, random, when| {
+            let (who, link) = (draw.anybody(random), bad_link(random));
+            let lasts = draw.lasts(random, &when, 8.s());
+            draw.push(when, &who, Act::Link(link, Some(lasts)));
+        });
+        self.family("cut", |draw, random, when| {
+            let who = draw.anybody(random);
+            let direction = pick(random, &[Direction::Both, Direction::Both, Direction::Up, Direction::Down]);
+            let lasts = draw.lasts(random, &when, 6.s());
+            draw.push(when, &who, Act::Cut(direction, lasts));
+        });
+        self.family("reset", |draw, random, when| {
+            let who = draw.anybody(random);
+            draw.push(when, &who, Act::Reset);
+        });
+        self.family("forget", |draw, random, when| {
+            let who = pick(random, &draw.viewers);
+            draw.push(when, &who, Act::Forget);
+        });
+        self.family("swizzle", |draw, random, when| {
+            let begins = match when {
+                When::At(at) => at,
+                When::On { .. } => SimTime::ZERO + draw.quiet.mul_f64(0.5),
+            };
+            for name in draw.viewers.clone() {
+                let at = When::At(begins + random.u64(..1_000).ms());
+                let lasts = draw.lasts(random, &at, 3.s());
+                draw.push(at, &name, Act::Cut(Direction::Both, lasts));
+            }
+        });
+        self.family("egress", |draw, random, when| {
+            let rate = random.u64(500_000..20_000_000);
+            let lasts = draw.lasts(random, &when, 6.s());
+            draw.push(when, NODE, Act::Egress(rate, Some(lasts)));
+        });
+        self.family("connect", |draw, random, when| {
+            let lasts = draw.lasts(random, &when, 3.s());
+            let act = pick(random, &[Act::Refuse(lasts), Act::Hang(lasts)]);
+            draw.push(when, NODE, act);
+        });
+    }
+
+    fn bad_viewers(&mut self) {
+        self.family("stops-reading", |draw, random, when| {
+            let who = pick(random, &draw.viewers);
+            let lasts = draw.lasts(random, &when, 12.s());
+            draw.push(when, &who, Act::StopReading(lasts));
+        });
+        self.family("slow", |draw, random, when| {
+            let who = pick(random, &draw.viewers);
+            let rate = random.u64(100_000..1_500_000);
+            let lasts = draw.lasts(random, &when, 10.s());
+            draw.push(when, &who, Act::Link(slow(rate), Some(lasts)));
+        });
+        self.family("leaves", |draw, random, when| {
+            let who = pick(random, &draw.viewers);
+            draw.push(when, &who, Act::Leave(leave(random)));
+        });
+        self.family("receive", |draw, random, when| {
+            let who = pick(random, &draw.viewers);
+            let [off, on] = pick(random, &[
+                [Receive::Pause, Receive::Resume],
+                [Receive::AudioOff, Receive::AudioOn],
+                [Receive::VideoOff, Receive::VideoOn],
+            ]);
+            let back = draw.lasts(random, &when, 4.s());
+            let later = match when.clone() {
+                When::At(at) => When::At(at + back),
+                When::On { moment, delay } => When::On { moment, delay: delay + back },
+            };
+            draw.push(when, &who, Act::Receive(off));
+            draw.push(later, &who, Act::Receive(on));
+        });
+        if self.has("crowd") {
+            let mut random = self.world.random("draw/crowd");
+            let player = pick(&mut random, &[Player::Rtmp, Player::Flv]);
+            let count = random.u32(10..60);
+            let delay = random.u64(..20).ms();
+            self.world
+                .viewers("crowd", count, player)
+                .comes_when("studio", MomentKind::Keyframe, random.u32(1..3), delay)
+                .apart(random.u64(..3).ms());
+        }
+        if self.has("churn") {
+            let mut random = self.world.random("draw/churn");
+            let stay = random.u64(10..3_000).ms();
+            self.world
+                .viewers("churn", random.u32(1..6), Player::Rtmp)
+                .stay(stay)
+                .again(random.u64(10..500).ms())
+                .apart(random.u64(..300).ms());
+        }
+    }
+
+    fn restless_publishers(&mut self) {
+        self.family("publisher-leaves", |draw, random, when| {
+            let who = pick(random, &draw.publishers);
+            draw.push(when, &who, Act::Leave(leave(random)));
+        });
+        self.family("stall", |draw, random, when| {
+            let who = pick(random, &draw.publishers);
+            let lasts = draw.lasts(random, &when, 5.s());
+            draw.push(when, &who, Act::Stall(lasts));
+        });
+        self.family("rival", |draw, random, when| {
+            let capture = pick(random, &CAPTURES);
+            let index = draw.publishers.len();
+            let name = format!("rival{index}");
+            draw.world.publisher(&name, capture).once();
+            if let Some(last) = draw.world.last_line() {
+                last.when = when;
+            }
+            draw.publishers.push(name);
+        });
+    }
+
+    fn bad_neighbours(&mut self) {
+        self.family("speech", |draw, random, when| {
+            let speech = pick(random, &SPEECHES);
+            let at = match when {
+                When::At(at) => at.since(SimTime::ZERO),
+                When::On { .. } => random.u64(500..4_000).ms(),
+            };
+            let name = format!("rogue{}", random.u32(..1_000_000));
+            draw.world.neighbour(&name, speech, at);
+        });
+        self.family("segments", |draw, random, when| {
+            let who = draw.anybody(random);
+            let mut link = Link::lan();
+            let max = pick(random, &[1, 2, 7, 100, 1_000]);
+            link.up.segment = Some(max);
+            link.down.segment = Some(max.max(100));
+            let lasts = draw.lasts(random, &when, 3.s());
+            draw.push(when, &who, Act::Link(link, Some(lasts)));
+        });
+    }
+
+    fn node(&mut self) {
+        self.family("crash", |draw, random, when| {
+            let lasts = draw.lasts(random, &when, 2.s());
+            let silent = random.bool();
+            draw.push(when, NODE, Act::Crash { down: Some(lasts), silent });
+        });
+        self.family("stop", |draw, random, when| {
+            let lasts = draw.lasts(random, &when, 2.s());
+            draw.push(when, NODE, Act::Stop(Some(lasts)));
+        });
+        self.family("freeze", |draw, random, when| {
+            let lasts = draw.lasts(random, &when, 4.s());
+            draw.push(when, NODE, Act::Freeze(lasts));
+        });
+        self.family("late", |draw, random, when| {
+            let lasts = draw.lasts(random, &when, 5.s());
+            draw.push(when, NODE, Act::Late(random.u64(5..200).ms(), lasts));
+        });
+        self.family("task", |draw, random, when| {
+            let who = draw.anybody(random);
+            let act = pick(random, &[Act::Cancel, Act::Panic]);
+            draw.push(when, &who, act);
+        });
+    }
+
+    fn settings(&mut self) {
+        let mut random = self.world.random("draw/settings");
+        let coalesce = pick(&mut random, &[0, 50, 50, 350]);
+        self.world.set(&format!("hub.coalesce_ms={coalesce}"));
+        self.world.set(&format!("hub.grace_ms={}", random.u64(0..4_000)));
+        self.world.set(&format!("play.backlog_ms_max={}", random.u64(1_000..6_000)));
+        if random.bool() {
+            let overflow = pick(&mut random, &["drop-disposable-first", "disconnect"]);
+            self.world.set(&format!("play.overflow=\"{overflow}\""));
+        }
+        if random.u32(..4) == 0 {
+            self.world.set("hub.takeover=false");
+        }
+        if random.u32(..4) == 0 {
+            self.world.set(&format!("hub.ring_bytes_max={}", random.u64(1 << 20..4 << 20)));
+        }
+        if random.u32(..4) == 0 {
+            self.world.set(&format!("receive.waiting_blocks_max={}", random.u64(1..4)));
+        }
+        if random.u32(..6) == 0 {
+            self.world.set(&format!("hub.subscribers_max={}", random.u64(2..6)));
+        }
+        if random.u32(..6) == 0 {
+            self.world.set(&format!("listen.connections_max={}", random.u64(3..9)));
+        }
+        if random.u32(..4) == 0 {
+            self.world.set("play.write_stall_timeout_ms=4000");
+        }
+        if random.u32(..4) == 0 {
+            self.world.set("rtmp.publish_idle_timeout_ms=3000");
+        }
+    }
+}
+
+const SPEECHES: [Speech; 16] = [
+    Speech::Silence,
+    Speech::Garbage,
+    Speech::Http,
+    Speech::Tls,
+    Speech::HalfHandshake,
+    Speech::SlowHandshake,
+    Speech::WrongVersion,
+    Speech::GarbageAfterHandshake,
+    Speech::LongMessage,
+    Speech::ManyChunkStreams,
+    Speech::DeepAmf,
+    Speech::UnknownCommands,
+    Speech::MediaFirst,
+    Speech::PlaysNothing,
+    Speech::Intruder,
+    Speech::SlowHttp,
+];
+
+fn leave(random: &mut Rng) -> Leave {
+    pick(random, &[Leave::Goodbye, Leave::Close, Leave::HalfClose, Leave::Reset, Leave::Vanish])
+}
+
+/// A viewer's link that is too slow, with little room for what waits.
+fn slow(rate: u64) -> Link {
+    let mut link = Link::dsl();
+    link.down.capacity = Capacity::Constant(rate);
+    link.down.queue = 64 << 10;
+    link.window = 128 << 10;
+    link
+}
+
+fn bad_link(random: &mut Rng) -> Link {
+    let mut link = pick(random, &[Link::cellular(), Link::dsl(), Link::satellite(), Link::far()]);
+    for path in [&mut link.down, &mut link.up] {
+        if random.u32(..3) == 0 {
+            path.loss = Loss {
+                share: random.u32(1..100) as f64 / 1_000.0,
+                bad: random.u64(100..1_000).ms(),
+                good: random.u64(500..4_000).ms(),
+            };
+        }
+        if random.u32(..3) == 0 {
+            path.jitter = random.u64(1..100).ms();
+        }
+        if random.u32(..3) == 0 {
+            path.capacity = Capacity::Constant(random.u64(200_000..6_000_000));
+        }
+        if random.u32(..4) == 0 {
+            path.queue = random.u64(4 << 10..512 << 10);
+        }
+        if random.u32(..4) == 0 {
+            path.burst = random.u64(10..400).ms();
+        }
+    }
+    if random.u32(..4) == 0 {
+        link.window = random.u64(1 << 10..256 << 10);
+    }
+    link
+}
+
+fn quirk(random: &mut Rng) -> Quirk {
+    let every = random.u32(1..4);
+    let quirks = [
+        Quirk::StartsAt(pick(random, &[0xFF_F000, 0xFFFF_F000, 0x7FFF_F000, 1_000_000])),
+        Quirk::NoExtendedOnType3,
+        Quirk::Jumps { at_tag: random.u32(20..400), by_ms: random.i32(-3_000..10_000) },
+        Quirk::AllZero,
+        Quirk::AudioLate(random.u32(100..3_000)),
+        Quirk::NoAudio,
+        Quirk::NoVideo,
+        Quirk::VideoAfter(random.u32(100..3_000)),
+        Quirk::HeadersRepeated,
+        Quirk::HeaderChanges { every, offset: random.i32(-3..4) },
+        Quirk::CodecChanges(every),
+        Quirk::HeadersLate(random.u32(100..2_000)),
+        Quirk::NoHeaders,
+        Quirk::KeyframeEvery(random.u32(0..4)),
+        Quirk::AllKeyframes,
+        Quirk::CompositionTime(random.i32(-500..500)),
+        Quirk::Huge { len: random.u32(100_000..3_000_000), every },
+        Quirk::Storm(random.u32(2..20)),
+        Quirk::EmptyTags(random.u32(2..20)),
+        Quirk::ChunkSize(pick(random, &[1, 128, 4_096, 65_536, 0x7FFF_FFFF])),
+        Quirk::ChunkSizeChanges,
+        Quirk::Interleaved,
+        Quirk::Aborts,
+        Quirk::Aggregates,
+        Quirk::UnknownTypes,
+        Quirk::MetadataUpdates,
+        Quirk::Bursts(random.u32(100..2_000)),
+        Quirk::Drift(random.i32(-500..500)),
+        Quirk::Swings(random.u32(2..20)),
+        Quirk::Republishes(every),
+        Quirk::Window(random.u32(4_000..2_000_000)),
+    ];
+    pick(random, &quirks)
+}

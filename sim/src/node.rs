@@ -1,0 +1,196 @@
+//! Node: the real server on a simulated host, with a witness in its hub and a look at its gauges.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use forebay::config::Config;
+use forebay::flv::{Tag, TagKind};
+use forebay::hub::{Delivery, Hub, Overflow, Policy, Start, StreamKey};
+use forebay::shell::{Control, Server};
+use tokio::sync::Notify;
+
+use crate::net::SimNet;
+use crate::random;
+use crate::recorder::Recorder;
+use crate::tag::{Kind, TagSeen};
+use crate::time::SimTime;
+use crate::trace::{What, Who};
+
+/// How often gauges are looked at.
+const GAUGE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the world holds of a node: it outlives the node's process.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) who: Who,
+    pub(crate) net: SimNet,
+    pub(crate) config: Config,
+    pub(crate) seed: u64,
+    /// The streams that the plan's publishers publish, for the witnesses.
+    pub(crate) keys: Arc<[String]>,
+    pub(crate) recorder: Recorder,
+    pub(crate) running: Arc<Mutex<Running>>,
+}
+
+/// What the world holds of a node's process.
+#[derive(Default)]
+pub(crate) struct Running {
+    /// How often it has started.
+    starts: u64,
+    stop: Arc<Notify>,
+    control: Option<Control>,
+    has_stopped: bool,
+    /// Timers fire up to this late, until then.
+    late: Option<(Duration, SimTime)>,
+    now: SimTime,
+}
+
+impl Node {
+    fn with<T>(&self, f: impl FnOnce(&mut Running) -> T) -> T {
+        f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn stop(&self) {
+        self.with(|running| running.stop.notify_one());
+    }
+
+    /// Whether it has stopped by itself.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.with(|running| running.has_stopped)
+    }
+
+    /// Cancels the task that serves this address.
+    pub(crate) fn cancel(&self, peer: SocketAddr) -> bool {
+        let control = self.with(|running| running.control.clone());
+        control.is_some_and(|control| control.disconnect(peer))
+    }
+
+    pub(crate) fn set_late(&self, max: Duration, until: SimTime) {
+        self.with(|running| running.late = Some((max, until)));
+    }
+
+    pub(crate) fn set_now(&self, now: SimTime) {
+        self.with(|running| running.now = now);
+    }
+
+    /// The node's program, from its start to its stop.
+    pub(crate) async fn run(self) -> turmoil::Result {
+        let starts = self.with(|running| {
+            running.starts += 1;
+            running.stop = Arc::default();
+            running.has_stopped = false;
+            running.starts
+        });
+        let seed = self.seed ^ starts;
+        let server = Server::bind(self.net.clone(), self.config.clone(), seed).await?;
+        let hub = server.hub().clone();
+        let stop = self.with(|running| {
+            running.control = Some(server.control());
+            running.stop.clone()
+        });
+        self.recorder.push(self.who, What::Started);
+        for key in &*self.keys {
+            tokio::spawn(witness(self.clone(), hub.clone(), key.clone()));
+        }
+        tokio::spawn(look_at_gauges(self.clone(), hub));
+        tokio::spawn(be_late(self.clone(), seed));
+        let cut = server.run(async move { stop.notified().await }).await as u64;
+        self.recorder.push(self.who, What::Stopped { cut });
+        self.with(|running| running.has_stopped = true);
+        // A host whose program returns freezes with its sockets open; the world ends it instead.
+        std::future::pending().await
+    }
+}
+
+/// Sees every tag that enters the hub, as a subscriber that is never slow.
+async fn witness(node: Node, hub: Hub, key: String) {
+    let never = Policy {
+        backlog_bytes_max: u64::MAX,
+        backlog_ms_max: u64::MAX,
+        overflow: Overflow::SkipToKeyframe,
+    };
+    let shared: Arc<str> = key.as_str().into();
+    loop {
+        let subscriber = hub.subscribe(StreamKey::from(key.as_str()), Start::Gop, never, "witness");
+        let Ok(mut subscriber) = subscriber else {
+            // The hub is at its limit, because a plan wants it to be.
+            tokio::time::sleep(GAUGE_INTERVAL).await;
+            continue;
+        };
+        loop {
+            let delivery = poll_fn(|cx| subscriber.poll_delivery(cx)).await;
+            let what = match delivery {
+                Delivery::Tag { number: Some(number), tag } => {
+                    let session = subscriber.session();
+                    What::Entered { key: shared.clone(), session, number, tag: seen(&tag) }
+                }
+                // Headers in force when it came.
+                Delivery::Tag { number: None, .. } => continue,
+                Delivery::Lag(_) => continue,
+                Delivery::End => What::Over { key: shared.clone() },
+                Delivery::Disconnected => break,
+            };
+            let is_over = matches!(what, What::Over { .. });
+            node.recorder.push_unless_muted(node.who, what);
+            if is_over {
+                break;
+            }
+        }
+    }
+}
+
+fn seen(tag: &Tag) -> TagSeen {
+    let kind = match tag.kind {
+        TagKind::Audio => Kind::Audio,
+        TagKind::Video => Kind::Video,
+        TagKind::Script => Kind::Script,
+    };
+    let payload: Vec<u8> = tag.payload.slices().flatten().copied().collect();
+    TagSeen::of(kind, tag.timestamp.as_ms(), &payload)
+}
+
+async fn look_at_gauges(node: Node, hub: Hub) {
+    let mut largest = BTreeMap::new();
+    loop {
+        tokio::time::sleep(GAUGE_INTERVAL).await;
+        let limits = &node.config.hub;
+        let topics = hub.topics();
+        let most = |of: fn(&forebay::hub::TopicInfo) -> u64| topics.iter().map(of).max().unwrap_or(0);
+        let subscribers = most(|topic| topic.subscribers.len() as u64);
+        let open = node.with(|running| {
+            running.control.as_ref().map_or(0, Control::open_connections) as u64
+        });
+        let gauges = [
+            ("ring_pinned_bytes", most(|topic| topic.pinned_bytes), limits.ring.pinned_bytes_max),
+            ("ring_tags", most(|topic| topic.ring_tags), limits.ring.tags_max as u64),
+            ("wire_log_bytes", most(|topic| topic.log_bytes), 2 * limits.ring.pinned_bytes_max),
+            ("subscribers", subscribers, limits.subscribers_max as u64),
+            ("topics", topics.len() as u64, limits.topics_max as u64),
+            ("connections", open, node.config.listen.connections_max as u64),
+        ];
+        for (name, value, bound) in gauges {
+            // A twentieth more than ever before is news.
+            let known = largest.entry(name).or_insert(0);
+            if value > *known + *known / 20 {
+                *known = value;
+                node.recorder.push(node.who, What::Gauge { name, value, bound });
+            }
+        }
+    }
+}
+
+/// Lets the node's clock jump, as far as the plan wants it to: every timer that falls into the jump
+/// fires late, behind its end.
+async fn be_late(node: Node, seed: u64) {
+    let mut random = random::stream(seed, "late timers");
+    loop {
+        tokio::time::sleep(Duration::from_millis(random.u64(20..120))).await;
+        let (late, now) = node.with(|running| (running.late, running.now));
+        if let Some((max, _)) = late.filter(|(_, until)| now < *until) {
+            tokio::time::advance(max.mul_f64(random.f64())).await;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What a plan says about itself: who is in it, and how long things last.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Act, Plan};
+
+impl Plan {
+    /// The nodes, by name: whoever peers come to, and whoever is no peer.
+    pub fn nodes(&self) -> Vec<String> {
+        let mut nodes = BTreeSet::new();
+        let mut peers = BTreeSet::new();
+        for line in &self.lines {
+            let node = match &line.act {
+                Act::Publish(publish) => &publish.node,
+                Act::Play(play) => &play.node,
+                Act::Speak { node, .. } => node,
+                _ => continue,
+            };
+            nodes.insert(node.clone());
+            peers.insert(line.who.name.clone());
+        }
+        let others = self.lines.iter().map(|line| &line.who.name);
+        nodes.extend(others.filter(|name| !peers.contains(*name)).cloned());
+        nodes.into_iter().collect()
+    }
+
+    /// The streams that are published or played.
+    pub fn keys(&self) -> Vec<String> {
+        let keys = self.lines.iter().filter_map(|line| match &line.act {
+            Act::Publish(publish) => Some(publish.key.clone()),
+            Act::Play(play) => Some(play.key.clone()),
+            _ => None,
+        });
+        keys.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+impl Act {
+    /// How long it is done to somebody; `None` for what happens once or for good.
+    pub fn lasts(&self) -> Option<Duration> {
+        match self {
+            Self::StopReading(time)
+            | Self::Cut(_, time)
+            | Self::Stall(time)
+            | Self::Freeze(time)
+            | Self::Late(_, time)
+            | Self::Refuse(time)
+            | Self::Hang(time) => Some(*time),
+            Self::Link(_, lasts) | Self::Egress(_, lasts) => *lasts,
+            Self::Crash { down, .. } => *down,
+            Self::Publish(_)
+            | Self::Play(_)
+            | Self::Speak { .. }
+            | Self::Leave(_)
+            | Self::Forget
+            | Self::Reset
+            | Self::Receive(_)
+            | Self::Cancel
+            | Self::Panic
+            | Self::Stop(_) => None,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Faults: what a plan's lines do to peers, links and nodes, and how it ends.
+
+use std::net::SocketAddr;
+
+use super::agenda::{Do, is_of};
+use super::{NodeHandle, World};
+use crate::link::Link;
+use crate::peer::Order;
+use crate::plan::Act;
+use crate::trace::What;
+
+impl World<'_> {
+    /// Does what a line says, and remembers when it is over.
+    pub(super) fn begin_fault(&mut self, index: usize) {
+        let plan = self.plan;
+        let line = &plan.lines[index];
+        self.tell_fault(index, true);
+        if self.nodes.contains_key(&line.who.name) {
+            self.do_to_node(&line.who.name, &line.act);
+        } else {
+            for name in self.members(&line.who.name) {
+                self.do_to_peer(&name, &line.act);
+            }
+        }
+        if let Some(lasts) = line.act.lasts() {
+            self.agenda.add(self.now + lasts, Do::EndFault(index));
+        }
+    }
+
+    /// Undoes what a line did for a while.
+    pub(super) fn end_fault(&mut self, index: usize) {
+        let plan = self.plan;
+        let line = &plan.lines[index];
+        self.tell_fault(index, false);
+        if let Some(NodeHandle { host, .. }) = self.nodes.get(&line.who.name) {
+            match &line.act {
+                Act::Freeze(_) => self.fabric.set_frozen(*host, false),
+                Act::Egress(..) => self.fabric.set_egress(*host, None),
+                Act::Refuse(_) => self.fabric.set_refuses(*host, false),
+                Act::Hang(_) => self.fabric.set_hangs(*host, false),
+                Act::Cut(direction, _) => {
+                    for peer in self.at_node(&line.who.name) {
+                        self.fabric.set_cut(peer, *direction, false);
+                    }
+                }
+                _ => {}
+            }
+            return;
+        }
+        for name in self.members(&line.who.name) {
+            let Some(peer) = self.peers.get(&name) else { continue };
+            match &line.act {
+                Act::Link(..) => self.fabric.set_link(peer.host, &peer.link),
+                Act::Cut(direction, _) => self.fabric.set_cut(peer.host, *direction, false),
+                _ => {}
+            }
+        }
+    }
+
+    fn tell_fault(&self, index: usize, begins: bool) {
+        let line = &self.plan.lines[index];
+        let Some(family) = line.act.family() else { return };
+        let who = self.recorder.who(&line.who.name);
+        let line = line.act.to_string().into();
+        self.recorder.push(who, match begins {
+            true => What::FaultBegins { family, line },
+            false => What::FaultEnds { family, line },
+        });
+    }
+
+    fn members(&self, actor: &str) -> Vec<String> {
+        self.peers.keys().filter(|name| is_of(name, actor)).cloned().collect()
+    }
+
+    fn do_to_peer(&mut self, name: &str, act: &Act) {
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        let host = peer.host;
+        let mut order = |order| {
+            // A peer that has left for good takes no orders.
+            let _gone = peer.orders.send(order);
+        };
+        match act {
+            Act::StopReading(time) => order(Order::StopReading(*time)),
+            Act::Leave(leave) => order(Order::Leave(*leave)),
+            Act::Stall(time) => order(Order::Stall(*time)),
+            Act::Receive(receive) => order(Order::Receive(*receive)),
+            Act::Link(link, lasts) => {
+                if lasts.is_none() {
+                    peer.link = link.clone();
+                }
+                let link: Link = link.clone();
+                self.fabric.set_link(host, &link);
+            }
+            Act::Cut(direction, _) => self.fabric.set_cut(host, *direction, true),
+            Act::Forget => self.fabric.forget(host),
+            Act::Reset => self.fabric.reset_all(host),
+            Act::Panic => self.fabric.panic_at_next_read(host),
+            Act::Cancel => self.cancel(name),
+            _ => {}
+        }
+    }
+
+    fn cancel(&self, name: &str) {
+        let Some(peer) = self.peers.get(name) else { return };
+        let address = self.recorder.address_of(peer.who);
+        let address = address.and_then(|address| address.parse::<SocketAddr>().ok());
+        if let Some((address, node)) = address.zip(self.nodes.get(&peer.node)) {
+            node.node.cancel(address);
+        }
+    }
+
+    fn do_to_node(&mut self, name: &str, act: &Act) {
+        let Some(handle) = self.nodes.get_mut(name) else { return };
+        let host = handle.host;
+        match act {
+            Act::Crash { down, silent } => {
+                self.fabric.set_dark(host, *silent);
+                self.kill(name);
+                if let Some(down) = down {
+                    self.agenda.add(self.now + *down, Do::Return(name.to_owned()));
+                }
+            }
+            Act::Stop(returns) => {
+                handle.returns = Some(*returns);
+                self.recorder.push(handle.node.who, What::Stopping);
+                handle.node.stop();
+            }
+            Act::Freeze(_) => self.fabric.set_frozen(host, true),
+            Act::Late(max, lasts) => handle.node.set_late(*max, self.now + *lasts),
+            Act::Egress(rate, _) => self.fabric.set_egress(host, Some(*rate)),
+            Act::Refuse(_) => self.fabric.set_refuses(host, true),
+            Act::Hang(_) => self.fabric.set_hangs(host, true),
+            Act::Cut(direction, _) => {
+                for peer in self.at_node(name) {
+                    self.fabric.set_cut(peer, *direction, true);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn at_node(&self, name: &str) -> Vec<crate::net::HostId> {
+        self.peers.values().filter(|peer| peer.node == name).map(|peer| peer.host).collect()
+    }
+
+    /// Ends a node's process on the spot.
+    fn kill(&mut self, name: &str) {
+        let Some(handle) = self.nodes.get(name) else { return };
+        let who = handle.node.who;
+        self.recorder.push(who, What::Crashed);
+        self.end_process(name);
+    }
+
+    fn end_process(&mut self, name: &str) {
+        // What destructors would log, a killed process does not.
+        self.recorder.set_muted(true);
+        self.sim.crash(name);
+        self.recorder.set_muted(false);
+    }
+
+    /// A node that has stopped by itself leaves its process, and may come back.
+    pub(super) fn after_step(&mut self) {
+        let stopping: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(_, handle)| handle.returns.is_some() && handle.node.has_stopped())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in stopping {
+            self.end_process(&name);
+            let returns = self.nodes.get_mut(&name).and_then(|handle| handle.returns.take());
+            if let Some(Some(down)) = returns {
+                self.agenda.add(self.now + down, Do::Return(name));
+            }
+        }
+    }
+
+    /// Starts a node's process again.
+    pub(super) fn restart(&mut self, name: &str) {
+        let Some(handle) = self.nodes.get(name) else { return };
+        self.fabric.set_dark(handle.host, false);
+        self.sim.bounce(name);
+    }
+}
