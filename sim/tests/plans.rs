@@ -230,6 +230,25 @@ fn a_plan_that_no_text_can_say_is_not_valid() {
     broken(|plan| plan.title = "a\rb\r\n".to_owned() + "\u{85}\n\rx").clear();
 }
 
+#[test]
+fn a_fault_knows_its_family() {
+    let family = |line: &str| {
+        let plan = with(line).expect(line);
+        plan.family(&plan.lines[3])
+    };
+    assert_eq!(family("1 x play live/a rtmp"), None);
+    assert_eq!(family("1 studio leave vanish"), Some("P22"));
+    assert_eq!(family("1 crowd-2 leave vanish"), Some("V10"));
+    assert_eq!(family("1 phone leave half-close"), Some("N15"));
+    assert_eq!(family("1 phone link 0 bit/s"), Some("N4"));
+    assert_eq!(family("1 phone link cellular"), Some("N5"));
+    assert_eq!(family("1 phone link 2 ms"), Some("N1"));
+    assert_eq!(family("1 phone link segment 1 up burst 1 ms"), Some("N17"));
+    assert_eq!(family("1 phone cut for 1"), Some("N10"));
+    assert_eq!(family("1 phone cut down for 1"), Some("N12"));
+    assert_eq!(family("1 x speak tls"), Some("P26"));
+}
+
 // Arbitrary plans.
 
 fn micros() -> impl Strategy<Value = u64> {
