@@ -97,8 +97,11 @@ impl Default for Link {
     }
 }
 
+/// A link's name, and the link.
+pub type Named = (&'static str, fn() -> Link);
+
 /// The links with names.
-pub const NAMED: [(&str, fn() -> Link); 6] = [
+pub const NAMED: [Named; 6] = [
     ("lan", Link::lan),
     ("fiber", Link::fiber),
     ("dsl", Link::dsl),

@@ -1,8 +1,32 @@
 //! Plan: what happens in a run, as data and as text. Whatever a run does is in its plan, so a run
 //! can be printed, replayed, kept, and made smaller.
+//!
+//! ```text
+//! plan 1
+//! # resumes_decodable, seed 8412 (was: 14 viewers, 3 nodes, 211 events, 60 s)
+//! seed     8412
+//! tick     5 ms
+//! set      play.backlog_ms_max=2000
+//! 0.000    studio   publish live/a obs-360p30-base 0.000..4.200 quirk chunk-size 1 link fiber
+//! 0.310    crowd*20 play live/a flv apart 0.005 stay 2.000 again 0.500 link 3 Mbit/s 40 ms
+//! 1.900    crowd-3  link 0 bit/s for 1.300
+//! studio.keyframe#3+0.005 crowd    leave vanish
+//! 2.000    node     crash for 0.500
+//! 3.000    quiet
+//! 4.200    end
+//! ```
+//!
+//! Times are seconds. What is as it usually is goes unsaid: the node `node`, the link `lan`.
 
+mod cast;
+mod family;
+mod link;
 mod parse;
 mod print;
+mod quirk;
+mod units;
+mod vocabulary;
+mod words;
 
 use std::time::Duration;
 
