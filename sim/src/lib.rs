@@ -3,6 +3,8 @@
 
 pub mod link;
 pub mod plan;
+pub mod publisher;
 pub mod tag;
 pub mod time;
 pub mod trace;
+pub mod viewer;
