@@ -1,7 +1,11 @@
 //! TagSeen: what a judge keeps of a tag. Whether it may be lost, and what it needs, is read from
 //! its bytes by code of our own: nothing here comes from the core.
 
+mod header;
+
 use std::fmt;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A tag as a peer or a witness saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,50 @@ impl Role {
     /// A coded picture.
     pub fn is_picture(self) -> bool {
         matches!(self, Self::Keyframe | Self::Inter | Self::Disposable)
+    }
+}
+
+/// The AMF0 string `@setDataFrame`: what encoders put in front of metadata, and servers remove.
+pub const SET_DATA_FRAME: &[u8; 16] = b"\x02\x00\x0d@setDataFrame";
+
+impl TagSeen {
+    /// What a judge keeps of this tag.
+    ///
+    /// Script data are seen without `@setDataFrame`, so that what an encoder sends and what a
+    /// player gets are equal.
+    pub fn of(kind: Kind, timestamp_ms: u32, payload: &[u8]) -> Self {
+        let payload = match kind {
+            Kind::Script => payload.strip_prefix(&SET_DATA_FRAME[..]).unwrap_or(payload),
+            Kind::Audio | Kind::Video => payload,
+        };
+        let (role, codec) = match kind {
+            Kind::Audio => header::audio(payload),
+            Kind::Video => header::video(payload),
+            Kind::Script => (Role::Script, header::NO_CODEC),
+        };
+        let (len, digest) = (payload.len() as u32, xxh3_64(payload));
+        Self { kind, role, codec, timestamp_ms, len, digest }
+    }
+}
+
+impl Kind {
+    /// FLV's tag type, which is also RTMP's message type.
+    pub fn type_id(self) -> u8 {
+        match self {
+            Self::Audio => 8,
+            Self::Video => 9,
+            Self::Script => 18,
+        }
+    }
+
+    /// The kind behind an FLV tag type.
+    pub fn of_type(type_id: u8) -> Option<Self> {
+        match type_id {
+            8 => Some(Self::Audio),
+            9 => Some(Self::Video),
+            18 => Some(Self::Script),
+            _ => None,
+        }
     }
 }
 

@@ -1,0 +1,2 @@
+//! Encoders without I/O.
+pub mod encode;
