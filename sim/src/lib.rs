@@ -3,6 +3,12 @@
 
 pub mod capture;
 pub mod link;
+mod log;
+mod neighbour;
+mod node;
+mod peer;
+mod recorder;
+pub mod run;
 pub mod net;
 pub mod plan;
 pub mod publisher;

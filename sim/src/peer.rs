@@ -56,8 +56,8 @@ impl Peer {
     async fn dial(&mut self, port: u16) -> Result<SimStream, Close> {
         let address: SocketAddr = self.net.next_address();
         self.recorder.dialed(self.who, self.node_who, address.to_string());
-        let net = self.net.clone();
-        let dialing = net.connect_from(address, &self.node, port);
+        let (net, node) = (self.net.clone(), self.node.clone());
+        let dialing = net.connect_from(address, &node, port);
         let connected = tokio::select! {
             biased;
             leave = self.told_to_leave() => return Err(leave),

@@ -19,6 +19,7 @@
 //! Times are seconds. What is as it usually is goes unsaid: the node `node`, the link `lan`.
 
 mod cast;
+mod facts;
 mod family;
 mod link;
 mod parse;

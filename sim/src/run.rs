@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use turmoil::Sim;
 
 use self::agenda::{Agenda, Do};
+pub(crate) use self::agenda::is_of;
 use crate::capture::{Capture, CaptureError};
 use crate::link::Link;
 use crate::log::Collector;

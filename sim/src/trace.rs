@@ -323,3 +323,13 @@ impl fmt::Display for What {
         }
     }
 }
+
+impl What {
+    /// Whether the plan did it.
+    pub fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::FaultBegins { .. } | Self::FaultEnds { .. } | Self::Crashed | Self::Stopping
+        )
+    }
+}

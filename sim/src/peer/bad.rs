@@ -13,8 +13,9 @@ use crate::trace::{Close, What};
 
 pub(crate) async fn speak(mut peer: Peer, speech: Speech, key: String) {
     let port = if speech == Speech::SlowHttp { HTTP_PORT } else { RTMP_PORT };
+    let words = neighbour::speech(speech, &key, peer.seed);
     let close = match peer.dial(port).await {
-        Ok(stream) => say(&mut peer, stream, neighbour::speech(speech, &key, peer.seed)).await,
+        Ok(stream) => say(&mut peer, stream, words).await,
         Err(close) => close,
     };
     peer.push(What::Closed(close));

@@ -33,7 +33,7 @@ async fn watch(peer: &mut Peer, play: &Play, mut stream: SimStream, attempt: u64
     let mut session = Session::new(play.player, &play.key, play.start, peer.seed ^ attempt);
     let mut buffer = vec![0; READ_LEN];
     let mut out = Bytes::from(session.take_output());
-    let mut leaves_at = play.stay.map(|stay| Instant::now() + stay);
+    let leaves_at = play.stay.map(|stay| Instant::now() + stay);
     let mut deaf_until: Option<Instant> = None;
     let mut heard_at = Instant::now();
     loop {
@@ -78,7 +78,6 @@ async fn watch(peer: &mut Peer, play: &Play, mut stream: SimStream, attempt: u64
                     deaf_until = None;
                     heard_at = now;
                 } else if leaves_at.is_some_and(|at| at <= now) {
-                    leaves_at = None;
                     return Close::Left;
                 } else if patience <= now && !is_deaf {
                     return Close::TimedOut;

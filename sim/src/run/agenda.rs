@@ -129,7 +129,7 @@ impl Agenda {
 }
 
 /// Whether `name` is this actor, or a member of the group of this name.
-pub(super) fn is_of(name: &str, actor: &str) -> bool {
+pub(crate) fn is_of(name: &str, actor: &str) -> bool {
     name == actor
         || name.strip_prefix(actor).and_then(|rest| rest.strip_prefix('-')).is_some_and(|number| {
             !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())

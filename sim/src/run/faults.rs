@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::agenda::{Do, is_of};
-use super::{NodeHandle, World};
+use super::agenda::Do;
+use super::{NodeHandle, World, is_of};
 use crate::link::Link;
 use crate::peer::Order;
 use crate::plan::Act;
@@ -59,7 +59,7 @@ impl World<'_> {
 
     fn tell_fault(&self, index: usize, begins: bool) {
         let line = &self.plan.lines[index];
-        let Some(family) = line.act.family() else { return };
+        let Some(family) = self.plan.family(line) else { return };
         let who = self.recorder.who(&line.who.name);
         let line = line.act.to_string().into();
         self.recorder.push(who, match begins {
@@ -75,7 +75,7 @@ impl World<'_> {
     fn do_to_peer(&mut self, name: &str, act: &Act) {
         let Some(peer) = self.peers.get_mut(name) else { return };
         let host = peer.host;
-        let mut order = |order| {
+        let order = |order| {
             // A peer that has left for good takes no orders.
             let _gone = peer.orders.send(order);
         };

@@ -1,0 +1,55 @@
+//! Publishers and what they send.
+
+use crate::link::Link;
+use crate::plan::{Leave, MomentKind, Quirk};
+use crate::world::{Play, Units as _, World};
+
+pub(super) fn publisher_returns(world: &mut World) {
+    let mut random = world.random("returns");
+    let (gone, grace) = (random.u64(100..1_500).ms(), random.u64(1_600..3_000));
+    world.set(&format!("hub.grace_ms={grace}"));
+    world.publisher("studio", "obs-360p30-base").comes(100.ms()).again(gone);
+    world.viewers("sofa", 3, Play::Rtmp).comes(1.s());
+    world.viewers("desk", 2, Play::Flv).comes(1_200.ms());
+    world.viewer("early", Play::Rtmp).comes(10.ms());
+    let how = [Leave::Vanish, Leave::Reset, Leave::Close][random.usize(..3)];
+    world.when("studio", MomentKind::Keyframe, 3).plus(random.u64(..400).ms()).leave("studio", how);
+    // Another encoder takes the key over, and the first one fights for it once.
+    world.publisher("rival", "obs-360p30-zerolat").comes(8.s()).once();
+    world.quiet(9.s());
+    world.run(25.s());
+}
+
+pub(super) fn odd_encoder(world: &mut World) {
+    world.draw(super::mix("odd_encoder"), 15.s());
+    world.run(15.s());
+}
+
+pub(super) fn endless_gop(world: &mut World) {
+    world.set("hub.ring_bytes_max=1048576");
+    world
+        .publisher("studio", "obs-720p30-cbr2500")
+        .comes(100.ms())
+        .quirk(Quirk::KeyframeEvery(0));
+    world.viewers("before", 2, Play::Rtmp).comes(1.s());
+    world.viewers("after", 2, Play::Flv).comes(10.s());
+    world.viewer("slow", Play::Rtmp).comes(1.s()).link(Link::dsl());
+    world.run(20.s());
+    assert!(world.log("before").pictures() > 500, "a picture at once, and on and on");
+    assert_eq!(world.log("after").pictures(), 0, "its GOP is forgotten: sound until a keyframe");
+}
+
+/// A day, thinly: audio is one tag in fifty, pictures are keyframes only.
+pub(super) fn long_day(world: &mut World) {
+    world.tick(20.ms());
+    world
+        .publisher("studio", "obs-360p30-base")
+        .comes(100.ms())
+        .again(5.s())
+        .quirk(Quirk::StartsAt(u32::MAX - 6 * 3_600_000))
+        .quirk(Quirk::Thin(100));
+    world.viewer("wall", Play::Rtmp).comes(1.s()).again(5.s());
+    world.viewer("desk", Play::Flv).comes(2.s()).again(5.s());
+    world.viewer("visitor", Play::Rtmp).comes(3.s()).stay(600.s()).again(1_800.s());
+    world.run((24 * 3_600).s());
+}

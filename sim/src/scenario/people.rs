@@ -1,0 +1,139 @@
+//! Viewers of all kinds.
+
+use crate::link::{Capacity, Link};
+use crate::plan::{Act, MomentKind, Quirk};
+use crate::world::{NODE, Play, Units as _, World};
+
+pub(super) fn smoke(world: &mut World) {
+    world.publisher("studio", "obs-360p30-base").comes(100.ms());
+    world.viewer("rtmp", Play::Rtmp).comes(500.ms());
+    world.viewer("flv", Play::Flv).comes(700.ms());
+    world.viewer("other", Play::Rml).comes(900.ms());
+    world.run(3.s());
+    for name in ["rtmp", "flv", "other"] {
+        assert!(world.log(name).pictures() > 50, "{name} saw too little");
+    }
+}
+
+pub(super) fn calm(world: &mut World) {
+    world.draw(super::mix("calm"), 20.s());
+    world.run(20.s());
+}
+
+/// What a second of simulated time is measured by.
+pub(super) fn reference(world: &mut World) {
+    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    world.viewers("sofa", 3, Play::Rtmp).link(Link::fiber());
+    world.viewers("desk", 3, Play::Flv).link(Link::fiber());
+    world.viewer("slow", Play::Rtmp).link(narrow(1_500_000));
+    world.viewer("late", Play::Rtmp).comes(20.s());
+    world.run(60.s());
+    assert!(world.log("slow").lag() > 0, "1.5 Mbit/s are too little for 2.5");
+}
+
+/// A downlink of so many bits per second, with little room for what waits.
+fn narrow(rate: u64) -> Link {
+    let mut link = Link::dsl();
+    link.down.capacity = Capacity::Constant(rate);
+    link.down.queue = 64 << 10;
+    link.window = 128 << 10;
+    link
+}
+
+pub(super) fn slow_viewer(world: &mut World) {
+    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    world.viewers("sofa", 2, Play::Rtmp);
+    world.viewers("desk", 2, Play::Flv);
+    world.viewer("slow", Play::Rtmp).link(narrow(world_rate(world)));
+    world.viewer("stuck", Play::Flv).comes(1.s());
+    world.viewer("tunnel", Play::Rtmp).comes(1.s());
+    world.at(2.s()).stop_reading("stuck", 40.s());
+    world.at(4.s()).stop_reading("tunnel", 15.s());
+    world.quiet(25.s());
+    world.run(50.s());
+    for healthy in ["sofa", "desk"] {
+        assert_eq!(world.log(healthy).lag(), 0, "{healthy} noticed");
+    }
+    assert!(world.log("slow").lag() > 0);
+    assert!(world.log("stuck").lag() > 0);
+    assert!(world.log("tunnel").lag() > 0);
+}
+
+/// From a third of the stream's rate to just below it.
+fn world_rate(world: &World) -> u64 {
+    world.random("slow/rate").u64(900_000..2_400_000)
+}
+
+pub(super) fn tunnel(world: &mut World) {
+    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    world.viewers("sofa", 4, Play::Rtmp).link(Link::fiber());
+    world.viewer("phone", Play::Rtmp).link(Link::fiber()).comes(1.s());
+    world.at(8.s()).cut("phone", 7.s());
+    world.quiet(15.s());
+    world.run(35.s());
+    let gap = world.log("phone").longest_gap();
+    assert!(gap < 16.s(), "back within the last retransmission's time, not after {gap:?}");
+    assert_eq!(world.log("sofa").lag(), 0);
+}
+
+/// A viewer for every tag of two GOPs.
+pub(super) fn late_join(world: &mut World) {
+    let captures = ["obs-360p30-base", "obs-360p30-zerolat", "enh-hevc-aac", "obs-720p30-cbr2500"];
+    let mut random = world.random("late_join");
+    let capture = captures[random.usize(..captures.len())];
+    let offset = random.i32(-2..3);
+    world
+        .publisher("studio", capture)
+        .comes(100.ms())
+        .quirk(Quirk::HeaderChanges { every: 1, offset });
+    for tag in 0..150 {
+        let player = [Play::Rtmp, Play::Flv][tag as usize % 2];
+        world
+            .viewer(&format!("join{tag}"), player)
+            .comes_when("studio", MomentKind::Tag, 80 + tag, 0.ms())
+            .stay(1_500.ms());
+    }
+    world.run(8.s());
+}
+
+pub(super) fn crowd(world: &mut World) {
+    let rate = world.random("crowd/egress").u64(30_000_000..80_000_000);
+    world.publisher("studio", "obs-360p30-base").comes(100.ms());
+    world
+        .viewers("crowd", 100, Play::Rtmp)
+        .comes_when("studio", MomentKind::Keyframe, 2, 5.ms())
+        .apart(1.ms());
+    world.at(50.ms()).does(NODE, Act::Egress(rate, None));
+    world.run(20.s());
+}
+
+pub(super) fn churn(world: &mut World) {
+    world.publisher("studio", "obs-360p30-base").comes(100.ms());
+    world.viewers("sofa", 2, Play::Rtmp);
+    for (name, stay) in [("blink", 10), ("glance", 300), ("look", 2_000)] {
+        let player = if name == "glance" { Play::Flv } else { Play::Rtmp };
+        world.viewers(name, 4, player).stay(stay.ms()).again(50.ms()).apart(70.ms());
+    }
+    world.run(15.s());
+    assert_eq!(world.log("sofa").lag(), 0);
+}
+
+/// The law `viewers × bitrate ≤ NIC`: past it everybody gets an equal share, and a picture that
+/// decodes.
+pub(super) fn nic_saturation(world: &mut World) {
+    let rates = [1_000_000_000, 4_200_000_000, 10_000_000_000];
+    let rate = rates[world.seed() as usize % rates.len()];
+    world.set("play.write_stall_timeout_ms=60000");
+    world.publisher("studio", "obs-1080p30-cbr6000").comes(50.ms());
+    world
+        .viewers("home", 1_000, Play::Rtmp)
+        .comes(1.s())
+        .apart(1.ms());
+    world.at(10.ms()).does(NODE, Act::Egress(rate, None));
+    world.run(16.s());
+    let homes = world.log("home");
+    match rate {
+        10_000_000_000 => assert_eq!(homes.lag(), 0, "6 Gbit/s through 10"),
+        _ => assert!(homes.lag() > 0, "6 Gbit/s through {rate} bit/s"),
+    }
+}
