@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod link;
+pub mod neighbour;
 pub mod plan;
 pub mod publisher;
 pub mod tag;
