@@ -181,7 +181,8 @@ mod tests {
             let last = seen.last().map(|tag| u64::from(tag.timestamp_ms));
             assert_eq!(first, known["first_timestamp_ms"].as_u64(), "{file}: first");
             assert_eq!(last, known["last_timestamp_ms"].as_u64(), "{file}: last");
-            let breaks = known["framing"].as_str().is_some_and(|framing| framing.starts_with("breaks"));
+            let breaks =
+                known["framing"].as_str().is_some_and(|framing| framing.starts_with("breaks"));
             assert_eq!(capture.damage.is_some(), breaks, "{file}: {:?}", capture.damage);
         }
         assert_eq!(names().len(), manifest.len());

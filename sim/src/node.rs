@@ -172,9 +172,9 @@ async fn look_at_gauges(node: Node, hub: Hub) {
             ("connections", open, node.config.listen.connections_max as u64),
         ];
         for (name, value, bound) in gauges {
-            // A twentieth more than ever before is news.
+            // Half as much again as ever before is news, and whatever is near its bound.
             let known = largest.entry(name).or_insert(0);
-            if value > *known + *known / 20 {
+            if value > *known + *known / 2 || (value > *known && value > bound / 10 * 9) {
                 *known = value;
                 node.recorder.push(node.who, What::Gauge { name, value, bound });
             }

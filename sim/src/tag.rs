@@ -76,13 +76,18 @@ impl TagSeen {
             Kind::Script => payload.strip_prefix(&SET_DATA_FRAME[..]).unwrap_or(payload),
             Kind::Audio | Kind::Video => payload,
         };
-        let (role, codec) = match kind {
-            Kind::Audio => header::audio(payload),
-            Kind::Video => header::video(payload),
-            Kind::Script => (Role::Script, header::NO_CODEC),
-        };
+        let (role, codec) = role_and_codec(kind, payload);
         let (len, digest) = (payload.len() as u32, xxh3_64(payload));
         Self { kind, role, codec, timestamp_ms, len, digest }
+    }
+}
+
+/// What a payload is for, and its codec, without looking at all of it.
+pub fn role_and_codec(kind: Kind, payload: &[u8]) -> (Role, [u8; 4]) {
+    match kind {
+        Kind::Audio => header::audio(payload),
+        Kind::Video => header::video(payload),
+        Kind::Script => (Role::Script, header::NO_CODEC),
     }
 }
 

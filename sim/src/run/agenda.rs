@@ -99,10 +99,11 @@ impl Agenda {
                         _ => {}
                     }
                 }
-                What::Got(tag) if tag.role.is_picture() => {
-                    if without_picture.insert(who, false) == Some(true) {
-                        add(MomentKind::Picture);
-                    }
+                What::Got(tag)
+                    if tag.role.is_picture()
+                        && without_picture.insert(who, false) == Some(true) =>
+                {
+                    add(MomentKind::Picture);
                 }
                 What::Lag { .. } => {
                     without_picture.insert(who, true);
