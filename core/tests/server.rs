@@ -417,8 +417,13 @@ fn http_answers() {
         assert_eq!(stream["gop"]["duration_ms"], 2000);
         assert_eq!(stream["cache"]["state"], "picture");
         assert_eq!(stream["audio"]["codec_string"], "mp4a.40.2");
+        assert_eq!(stream["memory"]["wire_log_pinned_bytes"], 0, "nobody watches");
         let metrics = get(net, "/metrics").await;
         assert!(metrics.contains("forebay_stream_live{stream=\"live/cam\"} 1"), "{metrics}");
+        assert!(
+            metrics.contains("forebay_stream_wire_log_pinned_bytes{stream=\"live/cam\"} 0"),
+            "{metrics}"
+        );
         assert!(metrics.ends_with("# EOF\n"));
     });
 }
