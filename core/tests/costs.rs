@@ -1,6 +1,7 @@
 //! What a tag costs, in counts that no busy machine can change: allocations, copied bytes, reads.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,12 @@ impl Ingest {
     }
 }
 
+/// Copied bytes are counted for the whole process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn take_all(viewer: &mut Viewer) {
     let mut cx = Context::from_waker(Waker::noop());
     while let Poll::Ready(Next::Batch(batch)) = viewer.poll_batch(&mut cx, 256 << 10) {
@@ -143,6 +150,7 @@ fn the_counter_counts() {
 
 #[test]
 fn a_published_tag_costs_no_allocation() {
+    let _alone = alone();
     for chunk_size in [128, 4096, 65536] {
         let hub = hub();
         let mut ingest = Ingest::new(&hub, chunk_size);
@@ -156,6 +164,7 @@ fn a_published_tag_costs_no_allocation() {
 
 #[test]
 fn a_delivery_costs_no_allocation() {
+    let _alone = alone();
     for protocol in Protocol::ALL {
         for viewer_count in [1, 10, 1000] {
             let hub = hub();
@@ -173,6 +182,7 @@ fn a_delivery_costs_no_allocation() {
 
 #[test]
 fn a_payload_is_the_memory_it_was_received_in() {
+    let _alone = alone();
     let mut encoder = Encoder::new(4096);
     encoder.chunks.set_chunk_size(128);
     let mut wire = BytesMut::new();
@@ -196,10 +206,9 @@ fn a_payload_is_the_memory_it_was_received_in() {
     assert_eq!(copied_bytes(), before);
 }
 
-/// Alone in its process under nextest; under `cargo test` it measures what it alone can cause, by
-/// publishing much more than the other tests copy.
 #[test]
 fn viewers_of_one_protocol_share_one_copy() {
+    let _alone = alone();
     let hub = hub();
     let mut ingest = Ingest::new(&hub, 4096);
     let mut viewers = viewers(&hub, 50, Protocol::Rtmp);
@@ -212,7 +221,5 @@ fn viewers_of_one_protocol_share_one_copy() {
     let published = published(&hub) - bytes;
     println!("{copied} bytes copied for {published} published to 50 viewers");
     // Once by the encoder that plays OBS here, once into the log; never per viewer.
-    if std::env::var_os("NEXTEST").is_some() {
-        assert_eq!(copied, 2 * published);
-    }
+    assert_eq!(copied, 2 * published);
 }
