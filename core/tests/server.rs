@@ -297,7 +297,9 @@ fn a_second_publisher_takes_over_and_the_first_is_told() {
         sleep(SECOND).await;
         let _second = studio(world.net.clone(), "cam", 2, 1_000).await;
         // The first hears it although it is silent, and its connection is closed.
+        let told = Instant::now();
         while first.next().await.is_some() {}
+        assert_eq!(told.elapsed(), Duration::ZERO, "it was not told, it timed out");
         sleep(SECOND).await;
         let played = watching.lock().unwrap().clone();
         assert_eq!(played.pictures.len(), 75);
@@ -360,7 +362,9 @@ fn one_connection_too_many_is_closed() {
         let first = world.net.connect("", 1935).await.unwrap();
         let mut second = world.net.connect("", 1935).await.unwrap();
         let mut third = world.net.connect("", 1935).await.unwrap();
+        let asked = Instant::now();
         assert_eq!(third.read(&mut [0; 10]).await.unwrap(), 0);
+        assert_eq!(asked.elapsed(), Duration::ZERO, "it was let in, and timed out");
         second.write_all(&[3]).await.unwrap();
         drop(first);
         sleep(SECOND).await;
