@@ -1,18 +1,21 @@
 //! Memory is bounded whatever the publisher does, at the sizes that real streams have.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/receive.rs"]
+mod receive;
 #[path = "common/seen.rs"]
 mod seen;
 
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use forebay::blocks::{BlockLimits, BlockPool};
 use forebay::hub::{Hub, HubLimits, Next, Policy, Publisher, Start, Viewer};
 use forebay::rtmp::chunk::{ChunkLimits, ChunkReader, ChunkWriter, MessageHeader};
 use forebay::time::Timestamp;
 use forebay::wire_log::Protocol;
+use receive::receive;
 use seen::{Seen, is_keyframe, is_picture, read};
 
 /// The default of `hub.ring_bytes_max`.
@@ -55,20 +58,11 @@ impl Studio {
             payload,
             &mut wire,
         );
-        let mut rest = &wire[..];
-        let mut pinned = rest.len() as u32;
-        while !rest.is_empty() {
-            let block = self.pool.writable();
-            let take = rest.len().min(block.capacity() - block.len());
-            block.put_slice(&rest[..take]);
-            rest = &rest[take..];
-            let mut input = self.pool.take_received();
-            while let Some(message) = self.reader.read(&mut input).unwrap() {
-                for tag in message.into_tags().unwrap() {
-                    self.publisher.push(self.now, tag, std::mem::take(&mut pinned)).unwrap();
-                }
-            }
-        }
+        let (publisher, now) = (&mut self.publisher, self.now);
+        let mut pinned = wire.len() as u32;
+        receive(&mut self.pool, &mut self.reader, &wire, |tag| {
+            publisher.push(now, tag, std::mem::take(&mut pinned)).unwrap();
+        });
         self.now += Duration::from_millis(10);
         self.publisher.flush(self.now);
     }

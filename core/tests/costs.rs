@@ -1,11 +1,14 @@
 //! What a tag costs, in counts that no busy machine can change: allocations, copied bytes, reads.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/receive.rs"]
+mod receive;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use forebay::blocks::{BlockLimits, BlockPool};
 use forebay::flv::Tag;
 use forebay::flv::file::FileReader;
@@ -14,6 +17,7 @@ use forebay::rope::copied_bytes;
 use forebay::rtmp::chunk::{ChunkLimits, ChunkReader, ChunkWriter, MessageHeader};
 use forebay::time::Timestamp;
 use forebay::wire_log::Protocol;
+use receive::receive;
 
 /// A recorded OBS stream as an endless RTMP publisher's chunks, and the pool they are received in.
 struct Encoder {
@@ -94,20 +98,11 @@ impl Ingest {
     }
 
     fn receive(&mut self, viewers: &mut [Viewer]) {
-        let mut rest = &self.wire[..];
-        while !rest.is_empty() {
-            let block = self.pool.writable();
-            let take = rest.len().min(block.capacity() - block.len());
-            block.put_slice(&rest[..take]);
-            rest = &rest[take..];
-            let mut input = self.pool.take_received();
-            while let Some(message) = self.reader.read(&mut input).unwrap() {
-                for tag in message.into_tags().unwrap() {
-                    let pinned = tag.payload.len() as u32;
-                    self.publisher.push(self.now, tag, pinned).unwrap();
-                }
-            }
-        }
+        let (publisher, now) = (&mut self.publisher, self.now);
+        receive(&mut self.pool, &mut self.reader, &self.wire, |tag| {
+            let pinned = tag.payload.len() as u32;
+            publisher.push(now, tag, pinned).unwrap();
+        });
         self.now += Duration::from_millis(10);
         self.publisher.flush(self.now);
         viewers.iter_mut().for_each(take_all);
