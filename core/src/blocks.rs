@@ -258,6 +258,32 @@ mod tests {
     }
 
     #[test]
+    fn a_read_has_16_kib_of_room_once_blocks_have_grown() {
+        let mut pool = BlockPool::new(limits());
+        (0..20).for_each(|_| drop(receive(&mut pool, 16 << 10)));
+        for n in 0..1_000 {
+            pool.writable();
+            assert!(pool.room() >= 16 << 10, "read {n}: {} bytes", pool.room());
+            drop(receive(&mut pool, 9_000));
+        }
+    }
+
+    #[test]
+    fn memory_follows_the_stream_down_as_well_as_up() {
+        let mut pool = BlockPool::new(limits());
+        let held: Vec<_> = (0..40).map(|_| receive(&mut pool, 16 << 10)).collect();
+        assert!(pool.counters().pinned_bytes >= 8 * limits().block_len, "{:?}", pool.counters());
+        drop(held);
+        let mut last = receive(&mut pool, 16 << 10);
+        for _ in 0..20 {
+            last = receive(&mut pool, 16 << 10);
+        }
+        let counters = pool.counters();
+        assert!(counters.held_blocks <= 4, "{counters:?}");
+        assert_eq!(counters.pinned_bytes, limits().block_len, "{} bytes", last.len());
+    }
+
+    #[test]
     fn a_slice_of_one_byte_pins_its_block_until_it_is_dropped() {
         let mut pool = BlockPool::new(limits());
         let pinned = |pool: &mut BlockPool| pool.counters().pinned_bytes;
