@@ -48,8 +48,11 @@ impl Default for BlockLimits {
 pub struct BlockCounters {
     /// Blocks held: the current one and those that wait for their slices.
     pub held_blocks: usize,
-    /// Bytes of those blocks, whether pinned by a slice or free for reuse.
+    /// Bytes of those blocks, whether pinned or free for reuse.
     pub held_bytes: usize,
+    /// Bytes of those blocks that cannot be used again yet: of each block, all or nothing, because
+    /// a slice of any length keeps all of it. What was received and not taken counts as a slice.
+    pub pinned_bytes: usize,
     /// Blocks allocated since the start.
     pub allocated: u64,
     /// Blocks used again since the start.
@@ -73,15 +76,11 @@ pub struct BlockPool {
     current: BytesMut,
     /// Length of the next block to allocate.
     next_len: usize,
-    waiting: VecDeque<Waiting>,
-    waiting_bytes: usize,
+    /// Blocks of `block_len`, of each an empty slice behind its last byte: a slice can tell whether
+    /// it is the last one, which a buffer cannot.
+    waiting: VecDeque<Bytes>,
     current_len: usize,
     counters: BlockCounters,
-}
-
-struct Waiting {
-    block: BytesMut,
-    len: usize,
 }
 
 impl BlockPool {
@@ -92,7 +91,6 @@ impl BlockPool {
             current: BytesMut::new(),
             next_len: limits.first_block_len.clamp(1, limits.block_len),
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
             current_len: 0,
             counters: BlockCounters::default(),
         }
@@ -134,11 +132,19 @@ impl BlockPool {
         self.current.split().freeze()
     }
 
-    /// What the pool holds now and what it did so far.
-    pub fn counters(&self) -> BlockCounters {
+    /// What the pool holds now and what it did so far. Looks at every block, so it is for whoever
+    /// watches, not for each tag.
+    ///
+    /// The current block starts over if it happens to be free: there is no other way to ask.
+    pub fn counters(&mut self) -> BlockCounters {
+        let block_len = self.limits.block_len;
+        let pinned = self.waiting.iter().filter(|block| !block.is_unique()).count();
+        // A block with bytes in it is in use, whoever else has slices of it.
+        let is_free = self.current.is_empty() && self.current.try_reclaim(self.current_len);
         BlockCounters {
             held_blocks: self.waiting.len() + usize::from(self.current_len > 0),
-            held_bytes: self.waiting_bytes + self.current_len,
+            held_bytes: self.waiting.len() * block_len + self.current_len,
+            pinned_bytes: pinned * block_len + if is_free { 0 } else { self.current_len },
             ..self.counters
         }
     }
@@ -150,56 +156,46 @@ impl BlockPool {
             return;
         }
         let full = std::mem::take(&mut self.current);
-        if self.current_len > 0 {
-            self.wait_for(Waiting { block: full, len: self.current_len });
+        // The small first blocks are not kept.
+        if self.current_len == self.limits.block_len {
+            self.wait_for(full.freeze());
         }
         match self.reclaim() {
-            Some(waiting) => (self.current, self.current_len) = (waiting.block, waiting.len),
+            Some(block) => (self.current, self.current_len) = (block, self.limits.block_len),
             None => self.allocate(),
         }
     }
 
-    fn wait_for(&mut self, full: Waiting) {
-        // The small first blocks are not kept.
-        if full.len != self.limits.block_len {
-            return;
-        }
+    fn wait_for(&mut self, full: Bytes) {
         if self.waiting.len() >= self.limits.waiting_blocks_max {
             self.counters.past_bound += 1;
             return;
         }
-        self.waiting_bytes += full.len;
         self.waiting.push_back(full);
     }
 
     /// A block whose slices are all gone. Beyond the one that is needed, as many are kept as are
     /// still in use; the rest is freed, so that memory follows the stream down as well as up.
-    fn reclaim(&mut self) -> Option<Waiting> {
-        if self.next_len < self.limits.block_len {
-            return None;
-        }
-        let block_len = self.limits.block_len;
+    fn reclaim(&mut self) -> Option<BytesMut> {
         let mut found = None;
         let mut free = 0;
         let mut pinned = 0;
-        let mut kept = VecDeque::new();
-        std::mem::swap(&mut kept, &mut self.waiting);
-        kept.retain_mut(|waiting| {
-            if !waiting.block.try_reclaim(block_len) {
+        self.waiting.retain_mut(|block| {
+            if !block.is_unique() {
                 pinned += 1;
                 return true;
             }
             if found.is_none() {
-                found = Some(std::mem::take(&mut waiting.block));
+                found = Some(std::mem::take(block));
                 return false;
             }
             free += 1;
             free <= pinned + 1
         });
-        self.waiting = kept;
-        self.waiting_bytes = self.waiting.len() * block_len;
-        self.counters.reclaimed += u64::from(found.is_some());
-        found.map(|block| Waiting { block, len: block_len })
+        let mut block = found?.try_into_mut().expect("it was the last slice, and it is ours");
+        assert!(block.try_reclaim(self.limits.block_len), "the last slice has the whole block");
+        self.counters.reclaimed += 1;
+        Some(block)
     }
 
     fn allocate(&mut self) {
@@ -259,6 +255,71 @@ mod tests {
         assert!(counters.past_bound > 0, "{counters:?}");
         assert!(counters.held_blocks <= 9, "{counters:?}");
         drop(held);
+    }
+
+    #[test]
+    fn a_read_has_16_kib_of_room_once_blocks_have_grown() {
+        let mut pool = BlockPool::new(limits());
+        (0..20).for_each(|_| drop(receive(&mut pool, 16 << 10)));
+        for n in 0..1_000 {
+            pool.writable();
+            assert!(pool.room() >= 16 << 10, "read {n}: {} bytes", pool.room());
+            drop(receive(&mut pool, 9_000));
+        }
+    }
+
+    #[test]
+    fn memory_follows_the_stream_down_as_well_as_up() {
+        let mut pool = BlockPool::new(limits());
+        let held: Vec<_> = (0..40).map(|_| receive(&mut pool, 16 << 10)).collect();
+        assert!(pool.counters().pinned_bytes >= 8 * limits().block_len, "{:?}", pool.counters());
+        drop(held);
+        let mut last = receive(&mut pool, 16 << 10);
+        for _ in 0..20 {
+            last = receive(&mut pool, 16 << 10);
+        }
+        let counters = pool.counters();
+        assert!(counters.held_blocks <= 4, "{counters:?}");
+        assert_eq!(counters.pinned_bytes, limits().block_len, "{} bytes", last.len());
+    }
+
+    #[test]
+    fn a_slice_of_one_byte_pins_its_block_until_it_is_dropped() {
+        let mut pool = BlockPool::new(limits());
+        let pinned = |pool: &mut BlockPool| pool.counters().pinned_bytes;
+        assert_eq!(pinned(&mut pool), 0, "nothing is allocated yet");
+        // The small first blocks, of 1, 4 and 16 KiB, are not kept.
+        for _ in 0..3 {
+            receive(&mut pool, usize::MAX);
+        }
+        let slices: Vec<_> = (0..3).map(|_| receive(&mut pool, usize::MAX).split_to(1)).collect();
+        assert_eq!(pool.counters().held_blocks, 3);
+        for (index, slice) in slices.into_iter().enumerate() {
+            assert_eq!(pinned(&mut pool), (3 - index) * limits().block_len);
+            assert_eq!(slice.len(), 1);
+        }
+        let counters = pool.counters();
+        assert_eq!((counters.held_blocks, counters.pinned_bytes), (3, 0), "{counters:?}");
+    }
+
+    #[test]
+    fn a_clone_pins_as_well() {
+        let mut pool = BlockPool::new(limits());
+        let slice = receive(&mut pool, 100);
+        let clone = slice.clone();
+        drop(slice);
+        assert_eq!(pool.counters().pinned_bytes, limits().first_block_len);
+        drop(clone);
+        assert_eq!(pool.counters().pinned_bytes, 0);
+    }
+
+    #[test]
+    fn what_is_received_and_not_taken_is_pinned() {
+        let mut pool = BlockPool::new(limits());
+        pool.writable().put_bytes(7, 100);
+        assert_eq!(pool.counters().pinned_bytes, limits().first_block_len);
+        assert_eq!(pool.take_received().len(), 100);
+        assert_eq!(pool.counters().pinned_bytes, 0);
     }
 
     #[test]

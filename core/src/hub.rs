@@ -283,8 +283,9 @@ pub struct TopicInfo {
     pub ring_tags: u64,
     /// Bytes of receive blocks that the ring keeps.
     pub pinned_bytes: u64,
-    /// Bytes of the wire logs' blocks.
+    /// Bytes of the wire logs' blocks, and of those among them that are in use.
     pub log_bytes: u64,
+    pub log_pinned_bytes: u64,
     pub subscribers: Vec<SubscriberInfo>,
 }
 

@@ -30,6 +30,7 @@ mod capture;
 mod gops;
 mod inspector;
 mod metadata;
+mod record;
 mod report;
 mod scan;
 mod steps;
@@ -43,6 +44,7 @@ pub use capture::{
 };
 pub use gops::{Gop, GopReport, Spread};
 pub use inspector::Inspector;
+pub use record::{RecordError, RecordHeader, SIGNATURE};
 pub use report::{
     CompositionTimes, DamageReport, MetadataReport, Region, Report, SequenceHeader, Start,
     TagCounts, TimestampReport,

@@ -8,6 +8,7 @@ mod http;
 mod ingest;
 pub mod net;
 mod play;
+mod receive;
 mod rtmp;
 mod stall;
 mod viewer_log;

@@ -242,7 +242,7 @@ impl WireLog {
     }
 
     /// What its blocks hold.
-    pub(crate) fn counters(&self) -> BlockCounters {
+    pub(crate) fn counters(&mut self) -> BlockCounters {
         self.out.pool.counters()
     }
 }

@@ -1,10 +1,14 @@
 //! What a tag costs, in counts that no busy machine can change: allocations, copied bytes, reads.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/receive.rs"]
+mod receive;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use forebay::blocks::{BlockLimits, BlockPool};
 use forebay::flv::Tag;
 use forebay::flv::file::FileReader;
@@ -13,6 +17,7 @@ use forebay::rope::copied_bytes;
 use forebay::rtmp::chunk::{ChunkLimits, ChunkReader, ChunkWriter, MessageHeader};
 use forebay::time::Timestamp;
 use forebay::wire_log::Protocol;
+use receive::receive;
 
 /// A recorded OBS stream as an endless RTMP publisher's chunks, and the pool they are received in.
 struct Encoder {
@@ -93,24 +98,21 @@ impl Ingest {
     }
 
     fn receive(&mut self, viewers: &mut [Viewer]) {
-        let mut rest = &self.wire[..];
-        while !rest.is_empty() {
-            let block = self.pool.writable();
-            let take = rest.len().min(block.capacity() - block.len());
-            block.put_slice(&rest[..take]);
-            rest = &rest[take..];
-            let mut input = self.pool.take_received();
-            while let Some(message) = self.reader.read(&mut input).unwrap() {
-                for tag in message.into_tags().unwrap() {
-                    let pinned = tag.payload.len() as u32;
-                    self.publisher.push(self.now, tag, pinned).unwrap();
-                }
-            }
-        }
+        let (publisher, now) = (&mut self.publisher, self.now);
+        receive(&mut self.pool, &mut self.reader, &self.wire, |tag| {
+            let pinned = tag.payload.len() as u32;
+            publisher.push(now, tag, pinned).unwrap();
+        });
         self.now += Duration::from_millis(10);
         self.publisher.flush(self.now);
         viewers.iter_mut().for_each(take_all);
     }
+}
+
+/// Copied bytes are counted for the whole process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn take_all(viewer: &mut Viewer) {
@@ -143,6 +145,7 @@ fn the_counter_counts() {
 
 #[test]
 fn a_published_tag_costs_no_allocation() {
+    let _alone = alone();
     for chunk_size in [128, 4096, 65536] {
         let hub = hub();
         let mut ingest = Ingest::new(&hub, chunk_size);
@@ -156,6 +159,7 @@ fn a_published_tag_costs_no_allocation() {
 
 #[test]
 fn a_delivery_costs_no_allocation() {
+    let _alone = alone();
     for protocol in Protocol::ALL {
         for viewer_count in [1, 10, 1000] {
             let hub = hub();
@@ -173,6 +177,7 @@ fn a_delivery_costs_no_allocation() {
 
 #[test]
 fn a_payload_is_the_memory_it_was_received_in() {
+    let _alone = alone();
     let mut encoder = Encoder::new(4096);
     encoder.chunks.set_chunk_size(128);
     let mut wire = BytesMut::new();
@@ -196,10 +201,9 @@ fn a_payload_is_the_memory_it_was_received_in() {
     assert_eq!(copied_bytes(), before);
 }
 
-/// Alone in its process under nextest; under `cargo test` it measures what it alone can cause, by
-/// publishing much more than the other tests copy.
 #[test]
 fn viewers_of_one_protocol_share_one_copy() {
+    let _alone = alone();
     let hub = hub();
     let mut ingest = Ingest::new(&hub, 4096);
     let mut viewers = viewers(&hub, 50, Protocol::Rtmp);
@@ -212,7 +216,5 @@ fn viewers_of_one_protocol_share_one_copy() {
     let published = published(&hub) - bytes;
     println!("{copied} bytes copied for {published} published to 50 viewers");
     // Once by the encoder that plays OBS here, once into the log; never per viewer.
-    if std::env::var_os("NEXTEST").is_some() {
-        assert_eq!(copied, 2 * published);
-    }
+    assert_eq!(copied, 2 * published);
 }

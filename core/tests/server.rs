@@ -297,7 +297,9 @@ fn a_second_publisher_takes_over_and_the_first_is_told() {
         sleep(SECOND).await;
         let _second = studio(world.net.clone(), "cam", 2, 1_000).await;
         // The first hears it although it is silent, and its connection is closed.
+        let told = Instant::now();
         while first.next().await.is_some() {}
+        assert_eq!(told.elapsed(), Duration::ZERO, "it was not told, it timed out");
         sleep(SECOND).await;
         let played = watching.lock().unwrap().clone();
         assert_eq!(played.pictures.len(), 75);
@@ -360,7 +362,9 @@ fn one_connection_too_many_is_closed() {
         let first = world.net.connect("", 1935).await.unwrap();
         let mut second = world.net.connect("", 1935).await.unwrap();
         let mut third = world.net.connect("", 1935).await.unwrap();
+        let asked = Instant::now();
         assert_eq!(third.read(&mut [0; 10]).await.unwrap(), 0);
+        assert_eq!(asked.elapsed(), Duration::ZERO, "it was let in, and timed out");
         second.write_all(&[3]).await.unwrap();
         drop(first);
         sleep(SECOND).await;
@@ -372,11 +376,13 @@ fn one_connection_too_many_is_closed() {
 
 #[test]
 fn stopping_gives_viewers_what_was_published() {
-    simulate(&[], |world| async move {
+    // The last half second of it is not shown yet when the server stops.
+    simulate(&["hub.coalesce_ms=900"], |world| async move {
         let _studio = tokio::spawn(studio(world.net.clone(), "cam", 100, 1_000));
         sleep(2 * SECOND).await;
         let watching = player(&world.net, None);
-        sleep(3 * SECOND).await;
+        sleep(3 * SECOND + Duration::from_millis(20)).await;
+        assert_eq!(watching.lock().unwrap().pictures.last().unwrap().0, 4_480, "not shown yet");
         world.stop.send(()).unwrap();
         assert_eq!(world.server.await.unwrap(), 0, "connections were cut");
         let played = watching.lock().unwrap().clone();
@@ -417,8 +423,13 @@ fn http_answers() {
         assert_eq!(stream["gop"]["duration_ms"], 2000);
         assert_eq!(stream["cache"]["state"], "picture");
         assert_eq!(stream["audio"]["codec_string"], "mp4a.40.2");
+        assert_eq!(stream["memory"]["wire_log_pinned_bytes"], 0, "nobody watches");
         let metrics = get(net, "/metrics").await;
         assert!(metrics.contains("forebay_stream_live{stream=\"live/cam\"} 1"), "{metrics}");
+        assert!(
+            metrics.contains("forebay_stream_wire_log_pinned_bytes{stream=\"live/cam\"} 0"),
+            "{metrics}"
+        );
         assert!(metrics.ends_with("# EOF\n"));
     });
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use forebay::blocks::BlockLimits;
+use forebay::inspect::{SIGNATURE, is_capture};
 use forebay::rtmp::Url;
 use forebay::rtmp::client::{ClientOptions, Role};
 use forebay::shell::client::{Client, Event, dial};
@@ -164,11 +165,11 @@ impl Kind {
         #[expect(clippy::disallowed_types, reason = "a command reads its own files")]
         let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}"))?;
         let mut start = Vec::new();
-        let read = file.take(capture::SIGNATURE.len() as u64).read_to_end(&mut start);
+        let read = file.take(SIGNATURE.len() as u64).read_to_end(&mut start);
         read.with_context(|| format!("cannot read {name}"))?;
         if start.starts_with(b"FLV") {
             Ok(Self::Flv)
-        } else if start == capture::SIGNATURE {
+        } else if is_capture(&start) {
             Ok(Self::Capture)
         } else {
             let start = start.escape_ascii();

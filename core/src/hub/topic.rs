@@ -324,7 +324,13 @@ impl State {
         }
     }
 
-    fn info(&self, key: StreamKey) -> TopicInfo {
+    fn info(&mut self, key: StreamKey) -> TopicInfo {
+        let [mut log_bytes, mut log_pinned_bytes] = [0; 2];
+        for shared in self.logs.iter_mut().flatten() {
+            let counters = shared.log.counters();
+            log_bytes += counters.held_bytes as u64;
+            log_pinned_bytes += counters.pinned_bytes as u64;
+        }
         let ring = &self.ring;
         let entry = ring.newest_entry_point();
         let recent = ring.clock_ms().saturating_sub(5_000).max(ring.clock_at(ring.first()));
@@ -359,12 +365,8 @@ impl State {
             cached_tags: entry.map_or(0, |entry| ring.end() - entry.number),
             ring_tags: ring.end() - ring.first(),
             pinned_bytes: ring.pinned(),
-            log_bytes: self
-                .logs
-                .iter()
-                .flatten()
-                .map(|shared| shared.log.counters().held_bytes as u64)
-                .sum(),
+            log_bytes,
+            log_pinned_bytes,
             subscribers: subscribers.collect(),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Serialize;
 
+use super::record::{RecordHeader, SIGNATURE};
 use super::scan::{Damage, Event};
 use crate::amf0::{self, Value};
 use crate::flv::file::FileTag;
@@ -14,11 +15,6 @@ use crate::rtmp::chunk::{ChunkLimits, ChunkReader};
 use crate::rtmp::command::Command;
 use crate::rtmp::message::{Message, message_type};
 
-/// What a capture begins with. Records follow: microseconds since the client was accepted (8
-/// bytes), a direction (1: 0 is what the client sent), a length (4), and that many bytes; all numbers
-/// little-endian. A record of length 0 says that its direction was closed.
-const MAGIC: &[u8; 8] = b"RTMPCAP1";
-const RECORD_HEADER_LEN: usize = 13;
 /// C0, C1 and C2, or S0, S1 and S2.
 const HANDSHAKE_LEN: u64 = 1 + 2 * 1536;
 /// Commands that are listed.
@@ -30,7 +26,7 @@ const COMMAND_LEN_MAX: usize = 64 << 10;
 
 /// Whether a file that begins like this is a capture.
 pub fn is_capture(start: &[u8]) -> bool {
-    start.starts_with(MAGIC)
+    start.starts_with(SIGNATURE)
 }
 
 /// A file that is no capture.
@@ -269,14 +265,14 @@ impl CaptureScanner {
     fn step(&mut self) -> Result<bool, CaptureError> {
         match self.state {
             State::Signature => {
-                let Some(signature) = self.take::<{ MAGIC.len() }>() else { return Ok(false) };
-                if signature != *MAGIC {
+                let Some(signature) = self.take::<{ SIGNATURE.len() }>() else { return Ok(false) };
+                if signature != *SIGNATURE {
                     return Err(CaptureError::NoSignature);
                 }
                 self.state = State::RecordHeader;
             }
             State::RecordHeader => {
-                let Some(header) = self.take::<RECORD_HEADER_LEN>() else { return Ok(false) };
+                let Some(header) = self.take::<{ RecordHeader::LEN }>() else { return Ok(false) };
                 self.begin_record(header);
             }
             State::Record { us, from_client, left } => {
@@ -297,17 +293,16 @@ impl CaptureScanner {
         Ok(true)
     }
 
-    fn begin_record(&mut self, header: [u8; RECORD_HEADER_LEN]) {
-        let [u0, u1, u2, u3, u4, u5, u6, u7, direction, len @ ..] = header;
-        let us = u64::from_le_bytes([u0, u1, u2, u3, u4, u5, u6, u7]);
-        let left = u32::from_le_bytes(len) as usize;
-        if direction > 1 {
-            let at = self.at - RECORD_HEADER_LEN as u64;
-            self.damage(at, self.at, format!("the record at {at} has direction {direction}"));
-            self.state = State::Over;
-            return;
-        }
-        let from_client = direction == 0;
+    fn begin_record(&mut self, header: [u8; RecordHeader::LEN]) {
+        let RecordHeader { us, from_client, len: left } = match RecordHeader::parse(header) {
+            Ok(header) => header,
+            Err(error) => {
+                let at = self.at - RecordHeader::LEN as u64;
+                self.damage(at, self.at, format!("the record at {at} {error}"));
+                self.state = State::Over;
+                return;
+            }
+        };
         let side = if from_client { &mut self.client } else { &mut self.server };
         side.reads += u64::from(left > 0);
         side.is_closed |= left == 0;

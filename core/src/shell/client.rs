@@ -3,16 +3,16 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use tokio::io::AsyncReadExt;
 use tokio::time::Sleep;
 
 use super::net::{Net, Stream};
 use super::now;
+use super::receive::poll_receive;
 use crate::blocks::{BlockLimits, BlockPool};
 use crate::flv::Tag;
 use crate::rtmp::client::{ClientError, ClientOptions, Output, Role};
@@ -297,19 +297,13 @@ impl<S: Stream> Client<S> {
         if self.peer_is_done || self.outbox.len() >= OUTBOX_PIECES_MAX {
             return Ok(false);
         }
-        let read = pin!(self.stream.read_buf(self.blocks.writable())).poll(cx);
-        let input = match read {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Ok(0)) => {
-                self.peer_is_done = true;
-                Input::Close
-            }
-            Poll::Ready(Ok(len)) => {
-                self.received_bytes += len as u64;
-                Input::Received(self.blocks.take_received())
-            }
-            Poll::Ready(Err(error)) => return Err(error),
+        let Poll::Ready(input) = poll_receive(cx, &mut self.stream, &mut self.blocks)? else {
+            return Ok(false);
         };
+        match &input {
+            Input::Received(bytes) => self.received_bytes += bytes.len() as u64,
+            _ => self.peer_is_done = true,
+        }
         self.rtmp.handle_input(now(), input);
         Ok(true)
     }

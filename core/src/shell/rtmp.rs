@@ -4,20 +4,20 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
-use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::ingest::Ingest;
 use super::net::Stream;
 use super::play::{Player, Progress};
+use super::receive::poll_receive;
 use super::{Counters, OpenConnection, Shared, Shutdown, now, shutdown};
 use crate::blocks::BlockPool;
 use crate::hub::StreamKey;
@@ -158,19 +158,15 @@ impl<S: Stream> Connection<S> {
         if is_unheard || self.peer_is_done {
             return Ok(false);
         }
-        let read = pin!(self.stream.read_buf(self.blocks.writable())).poll(cx);
-        let input = match read {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Ok(0)) => {
-                self.peer_is_done = true;
-                Input::Close
-            }
-            Poll::Ready(Ok(len)) => {
-                Counters::add(&self.shared.counters.received_bytes, len as u64);
-                Input::Received(self.blocks.take_received())
-            }
-            Poll::Ready(Err(error)) => return Err(error),
+        let Poll::Ready(input) = poll_receive(cx, &mut self.stream, &mut self.blocks)? else {
+            return Ok(false);
         };
+        match &input {
+            Input::Received(bytes) => {
+                Counters::add(&self.shared.counters.received_bytes, bytes.len() as u64);
+            }
+            _ => self.peer_is_done = true,
+        }
         if self.closing.is_some() {
             return Ok(true);
         }

@@ -33,10 +33,20 @@ pub(crate) struct MemListener {
     arrivals: tokio::sync::Mutex<UnboundedReceiver<Arrival>>,
 }
 
-/// One end of a connection. Counts its writes.
+/// One end of a connection.
 pub(crate) struct MemStream {
     pipe: DuplexStream,
-    pub(crate) writes: Arc<Mutex<Vec<usize>>>,
+    calls: Arc<Mutex<Calls>>,
+    /// What the other end did.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub(crate) peer_calls: Arc<Mutex<Calls>>,
+}
+
+/// How many bytes each call moved that moved any, as system calls would have.
+#[derive(Clone, Default)]
+pub(crate) struct Calls {
+    pub(crate) reads: Vec<usize>,
+    pub(crate) writes: Vec<usize>,
 }
 
 impl Net for MemNet {
@@ -65,19 +75,26 @@ impl Net for MemNet {
         let peer = SocketAddr::from(([10, 0, 0, 1], 1024 + ports.connections));
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let listener = ports.listeners.get(&port).ok_or_else(refused)?;
-        listener.send((MemStream::new(theirs), peer)).map_err(|_| refused())?;
-        Ok(MemStream::new(ours))
+        let (client, server) = MemStream::pair(ours, theirs);
+        listener.send((server, peer)).map_err(|_| refused())?;
+        Ok(client)
     }
 }
 
 impl MemStream {
-    fn new(pipe: DuplexStream) -> Self {
-        Self { pipe, writes: Arc::default() }
+    fn pair(client: DuplexStream, server: DuplexStream) -> (Self, Self) {
+        let [here, there]: [Arc<Mutex<Calls>>; 2] = Default::default();
+        let end = |pipe, calls: &Arc<Mutex<Calls>>, peer_calls: &Arc<Mutex<Calls>>| Self {
+            pipe,
+            calls: calls.clone(),
+            peer_calls: peer_calls.clone(),
+        };
+        (end(client, &here, &there), end(server, &there, &here))
     }
 
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn count_write(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(len)) = written {
-            self.writes.lock().unwrap().push(len);
+            self.calls.lock().unwrap().writes.push(len);
         }
         written
     }
@@ -95,7 +112,13 @@ impl AsyncRead for MemStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.pipe).poll_read(cx, buf);
+        let len = buf.filled().len() - before;
+        if len > 0 {
+            self.calls.lock().unwrap().reads.push(len);
+        }
+        read
     }
 }
 
@@ -106,7 +129,7 @@ impl AsyncWrite for MemStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.pipe).poll_write(cx, buf);
-        self.count(written)
+        self.count_write(written)
     }
 
     fn poll_write_vectored(
@@ -115,7 +138,7 @@ impl AsyncWrite for MemStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.pipe).poll_write_vectored(cx, bufs);
-        self.count(written)
+        self.count_write(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -11,7 +11,7 @@ use rml_rtmp::sessions::{
 use rml_rtmp::time::RtmpTimestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::mem_net::{MemNet, MemStream};
+use crate::mem_net::{Calls, MemNet, MemStream};
 
 /// A client that has connected to app `live`.
 pub(crate) struct Peer {
@@ -22,6 +22,10 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn connect(net: &MemNet) -> Self {
+        Self::connect_with(net, ClientSessionConfig::new()).await
+    }
+
+    async fn connect_with(net: &MemNet, config: ClientSessionConfig) -> Self {
         let mut stream = net.connect("", 1935).await.unwrap();
         let mut handshake = Handshake::new(PeerType::Client);
         stream.write_all(&handshake.generate_outbound_p0_and_p1().unwrap()).await.unwrap();
@@ -38,7 +42,7 @@ impl Peer {
                 }
             }
         }
-        let (session, results) = ClientSession::new(ClientSessionConfig::new()).unwrap();
+        let (session, results) = ClientSession::new(config).unwrap();
         let mut peer = Self { stream, session, events: VecDeque::new() };
         peer.carry(results).await;
         let request = peer.session.request_connection("live".into()).unwrap();
@@ -86,7 +90,15 @@ impl Peer {
 
     /// Publishes, and waits until the server says so.
     pub(crate) async fn publish(net: &MemNet, name: &str) -> Self {
-        let mut peer = Self::connect(net).await;
+        Self::publish_with(net, name, ClientSessionConfig::new()).await
+    }
+
+    pub(crate) async fn publish_with(
+        net: &MemNet,
+        name: &str,
+        config: ClientSessionConfig,
+    ) -> Self {
+        let mut peer = Self::connect_with(net, config).await;
         let request =
             peer.session.request_publishing(name.into(), PublishRequestType::Live).unwrap();
         peer.carry(vec![request]).await;
@@ -102,6 +114,12 @@ impl Peer {
     pub(crate) async fn send_audio(&mut self, ms: u32, payload: Vec<u8>) {
         let result = self.session.publish_audio_data(payload.into(), RtmpTimestamp::new(ms), false);
         self.carry(vec![result.unwrap()]).await;
+    }
+
+    /// What the server did on this connection.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub(crate) fn server_calls(&self) -> Calls {
+        self.stream.peer_calls.lock().unwrap().clone()
     }
 
     /// Says goodbye and closes.

@@ -4,20 +4,14 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
+use forebay::inspect::{RecordHeader, SIGNATURE};
 use forebay::rtmp::server::{ConnectionLimits, Output};
 use forebay::rtmp::{Input, ServerConnection};
 
 #[expect(clippy::disallowed_types, reason = "a command reads its own files; nothing is simulated")]
 type File = std::fs::File;
-
-pub(super) const SIGNATURE: &[u8; 8] = b"RTMPCAP1";
-const RECORD_HEADER_LEN: usize = 13;
-/// A record is one read of the proxy that wrote it.
-const RECORD_LEN_MAX: usize = 16 << 20;
-const FROM_CLIENT: u8 = 0;
-const FROM_SERVER: u8 = 1;
 
 /// One write of the client.
 pub(super) struct Record {
@@ -50,25 +44,18 @@ impl Capture {
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Record>> {
         loop {
             let at = self.offset;
-            let mut header = [0; RECORD_HEADER_LEN];
+            let mut header = [0; RecordHeader::LEN];
             if !self.fill(&mut header)? {
                 return Ok(None);
             }
-            let [t0, t1, t2, t3, t4, t5, t6, t7, direction, l0, l1, l2, l3] = header;
-            let micros = u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]);
-            let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-            if direction > FROM_SERVER || len > RECORD_LEN_MAX {
-                bail!(
-                    "{} is damaged: record at {at} has direction {direction} and {len} bytes",
-                    self.name
-                );
-            }
+            let RecordHeader { us, from_client, len } = RecordHeader::parse(header)
+                .map_err(|error| anyhow!("{} is damaged: the record at {at} {error}", self.name))?;
             let mut bytes = vec![0; len];
             if len > 0 && !self.fill(&mut bytes)? {
                 bail!("{} is damaged: cut inside the record at {at}", self.name);
             }
-            if direction == FROM_CLIENT {
-                let at = Duration::from_micros(micros);
+            if from_client {
+                let at = Duration::from_micros(us);
                 return Ok(Some(Record { at, bytes: bytes.into() }));
             }
         }

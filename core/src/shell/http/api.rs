@@ -57,6 +57,8 @@ struct Memory {
     ring_tags: u64,
     ring_bytes: u64,
     wire_log_bytes: u64,
+    /// Of these, what is in use; the rest waits to be used again.
+    wire_log_pinned_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -129,6 +131,7 @@ impl From<TopicInfo> for Stream {
                 ring_tags: topic.ring_tags,
                 ring_bytes: topic.pinned_bytes,
                 wire_log_bytes: topic.log_bytes,
+                wire_log_pinned_bytes: topic.log_pinned_bytes,
             },
             subscribers: topic.subscribers.into_iter().map(Subscriber::from).collect(),
         }

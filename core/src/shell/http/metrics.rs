@@ -79,6 +79,7 @@ fn streams(registry: &mut Registry, topics: &[TopicInfo]) {
     });
     gauge("stream_ring_bytes", "Bytes of receive blocks kept", |topic| topic.pinned_bytes);
     gauge("stream_wire_log_bytes", "Bytes of encoded stream kept", |topic| topic.log_bytes);
+    gauge("stream_wire_log_pinned_bytes", "Of these, bytes in use", |topic| topic.log_pinned_bytes);
     gauge("stream_backlog_milliseconds_max", "How far the slowest subscriber is behind", |topic| {
         topic.subscribers.iter().map(|subscriber| subscriber.backlog_ms).max().unwrap_or(0)
     });
