@@ -5,6 +5,7 @@ mod judges;
 mod layers;
 mod licences;
 mod links;
+mod packages;
 mod report;
 mod select;
 mod steps;
