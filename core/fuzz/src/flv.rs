@@ -110,8 +110,8 @@ fn check_rewritten(tags: &[FileTag], cuts: u8) {
     assert!(again.iter().map(|found| &found.tag).eq(tags.iter().map(|found| &found.tag)));
 }
 
-/// What the headers of a payload say, as text.
-fn check_headers(payload: &Rope) -> String {
+/// What the headers of a payload say, as text, and what is behind `@setDataFrame`.
+fn check_headers(payload: &Rope) -> (String, Bytes) {
     let video = VideoHeader::parse(payload);
     let video_tracks: Vec<_> = video.iter().flat_map(|header| header.tracks(payload)).collect();
     let audio = AudioHeader::parse(payload);
@@ -130,10 +130,11 @@ fn check_headers(payload: &Rope) -> String {
     let script_role = role(TagKind::Script);
     let stripped = script::strip_set_data_frame(payload).to_bytes();
     assert!(payload.to_bytes().ends_with(&stripped));
-    format!(
+    let text = format!(
         "{video:?} {video_tracks:?} {video_role:?} {audio:?} {audio_tracks:?} {audio_role:?} \
-         {script_role:?} {stripped:?}"
-    )
+         {script_role:?}"
+    );
+    (text, stripped)
 }
 
 /// The bodies of all tracks are inside the payload, in order, and add up.
