@@ -18,9 +18,42 @@ const CUTS: [u8; 2] = [255, 16];
 /// Tags of each file that become a seed of their own.
 const TAG_COUNT: usize = 12;
 
+/// What recordings show rarely or late, in the fewest bytes.
+const SMALL: &[(&str, &str, &[u8])] = &[
+    (
+        "chunk",
+        "extended-timestamp-repeated",
+        b"\x04\xff\xff\xff\0\0\x01\x08\x01\0\0\0\x01\x02\x03\x04a\xc4\x01\x02\x03\x04b",
+    ),
+    (
+        "chunk",
+        "extended-timestamp-left-out",
+        b"\x04\xff\xff\xff\0\0\x02\x08\x01\0\0\0\x01\x02\x03\x04ab\xc4\x01\x05\xc4de",
+    ),
+    (
+        "chunk",
+        "one-message-inside-another",
+        b"\x02\0\0\0\0\0\x04\x01\0\0\0\0\0\0\0\x02\x04\0\0\0\0\0\x03\x08\x01\0\0\0ab\
+          \x06\0\0\0\0\0\x03\x09\x01\0\0\0cd\xc4e\xc6f",
+    ),
+    (
+        "chunk",
+        "abort",
+        b"\x02\0\0\0\0\0\x04\x01\0\0\0\0\0\0\0\x02\x02\0\0\0\0\0\x04\x02\0\0\0\0\0\0\xc2\0\x04\
+          \x04\0\0\0\0\0\x03\x08\x01\0\0\0ab\xc2\0\0\xc2\0\x04",
+    ),
+    ("flv", "many-tracks", b"\x96\x11avc1\0\0\0\x04abcd\x01\0\0\x04efgh"),
+    ("flv", "many-codecs", b"\x96\x21hvc1\0\0\0\x04abcdav01\x01\0\0\x01e"),
+    ("flv", "mod-ex", b"\x97\x02abc\x01hvc1\0\0\0pict"),
+    ("flv", "many-sound-tracks", b"\x95\x11Opus\0\0\0\x02ab\x01\0\0\x02cd"),
+];
+
 /// Writes the seeds of all targets into folders below `folder` that have their names.
 pub(super) fn write(testdata: &Path, folder: &Path) -> Result<()> {
     let seeds = Seeds { folder };
+    for (target, name, bytes) in SMALL {
+        seeds.put(target, name, bytes)?;
+    }
     for path in workspace::files(&testdata.join("rtmp"))? {
         let capture = fs::read(&path)?;
         let name = path.file_stem().context("a file has a name")?.to_string_lossy();

@@ -8,12 +8,15 @@ use crate::pieces::{Ledger, cut, split};
 
 /// Low enough that short inputs reach them.
 const LIMITS: ChunkLimits = ChunkLimits {
-    message_len_max: 4 << 10,
+    message_len_max: 1 << 10,
     chunk_streams_max: 6,
     unfinished_messages_max: 3,
     buffered_bytes_max: 1 << 10,
     spare_ropes_max: 4,
 };
+
+/// Inputs up to here are also read byte by byte: every header is cut everywhere.
+const BYTEWISE_LEN_MAX: usize = 256;
 
 /// Panics if reading `data` behind its first byte breaks a promise.
 pub fn check(data: &[u8]) {
@@ -24,6 +27,9 @@ pub fn check(data: &[u8]) {
     let (messages, error) = read(limits, cut(data, cuts));
     let whole = read(limits, std::iter::once(data));
     assert_eq!((&messages, &error), (&whole.0, &whole.1), "cuts {cuts}");
+    if data.len() <= BYTEWISE_LEN_MAX {
+        assert_eq!(read(limits, cut(data, 0)), whole, "byte by byte");
+    }
     error.iter().for_each(|error| check_error(error, data.len() as u64));
     check_rewritten(&messages, cuts);
 

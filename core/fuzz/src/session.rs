@@ -22,7 +22,7 @@ const SEND_LEN_MAX: usize = (64 << 10) + (8 << 10);
 fn limits() -> ConnectionLimits {
     ConnectionLimits {
         chunks: ChunkLimits {
-            message_len_max: 8 << 10,
+            message_len_max: 1 << 10,
             chunk_streams_max: 6,
             unfinished_messages_max: 3,
             buffered_bytes_max: 2 << 10,
