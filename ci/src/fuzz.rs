@@ -185,15 +185,14 @@ fn how_to_go_on(programs: &Path, name: &str, said: &str) -> Vec<String> {
     let Some((_, file)) = file else {
         return vec![format!("{name}: the fuzzer failed and left no input")];
     };
+    let (program, kept) =
+        (programs.join(name).display().to_string(), format!("{REGRESSIONS}/{name}"));
     vec![
         format!("FAILED {name}: {file}"),
-        format!("  replay  {} {file}", programs.join(name).display()),
+        format!("  replay  {program} {file}"),
+        format!("  shrink  {program} -minimize_crash=1 -runs=100000 {file}"),
         format!(
-            "  shrink  {} -minimize_crash=1 -runs=100000 {file}",
-            programs.join(name).display()
-        ),
-        format!(
-            "  keep    cp {file} {REGRESSIONS}/{name}/WHAT_IT_IS && cargo test -p forebay-fuzz"
+            "  keep    mkdir -p {kept} && cp {file} {kept}/WHAT_IT_IS && cargo test -p forebay-fuzz"
         ),
     ]
 }

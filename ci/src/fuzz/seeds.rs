@@ -54,6 +54,7 @@ pub(super) fn write(testdata: &Path, folder: &Path) -> Result<()> {
     for (target, name, bytes) in SMALL {
         seeds.put(target, name, bytes)?;
     }
+    seeds.put("chunk", "held-up", &held_up())?;
     for path in workspace::files(&testdata.join("rtmp"))? {
         let capture = fs::read(&path)?;
         let name = path.file_stem().context("a file has a name")?.to_string_lossy();
@@ -72,6 +73,13 @@ pub(super) fn write(testdata: &Path, folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Two messages of 300 bytes that take turns, so that each waits for the other.
+fn held_up() -> Vec<u8> {
+    let first = |csid: u8| [&[csid, 0, 0, 0, 0, 1, 44, 9, 1, 0, 0, 0][..], &[csid; 128]].concat();
+    let next = |csid: u8, len: usize| [&[0xC0 | csid][..], &vec![csid; len]].concat();
+    [first(4), first(6), next(4, 128), next(6, 128), next(4, 44), next(6, 44)].concat()
 }
 
 struct Seeds<'a> {

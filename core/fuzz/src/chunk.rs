@@ -11,7 +11,7 @@ const LIMITS: ChunkLimits = ChunkLimits {
     message_len_max: 1 << 10,
     chunk_streams_max: 6,
     unfinished_messages_max: 3,
-    buffered_bytes_max: 1 << 10,
+    buffered_bytes_max: 256,
     spare_ropes_max: 4,
 };
 

@@ -25,7 +25,7 @@ fn limits() -> ConnectionLimits {
             message_len_max: 1 << 10,
             chunk_streams_max: 6,
             unfinished_messages_max: 3,
-            buffered_bytes_max: 2 << 10,
+            buffered_bytes_max: 1 << 10,
             spare_ropes_max: 4,
         },
         commands: CommandLimits {
@@ -104,7 +104,8 @@ fn converse<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Outcome {
     let mut hello = [0; HANDSHAKE_LEN];
     hello[0] = 3;
     let mut closed = host.input(Input::Received(ledger.receive(&hello)), HANDSHAKE_LEN);
-    let mut piece_len_max = HANDSHAKE_LEN;
+    assert_eq!(ledger.held(), 0, "the handshake is over");
+    let mut piece_len_max = 0;
     for piece in pieces {
         if closed.is_some() {
             break;
