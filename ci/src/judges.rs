@@ -6,11 +6,11 @@
 //! `FOREBAY_JUDGES_MISSING`, and is a failure when `CI=true`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Result;
 
 use crate::command::{cargo, output, program, run as run_command, run_tests};
+use crate::packages::install;
 use crate::report::{Report, Verdict};
 use crate::workspace::{find_program, in_ci};
 
@@ -63,7 +63,8 @@ pub(crate) fn run(root: &Path, report: &mut Report) -> Result<Verdict> {
     if !root.join(TESTS).exists() {
         return Ok(Verdict::Skipped(format!("{TESTS} is not there")));
     }
-    install(&missing(), report)?;
+    let packages: Vec<_> = missing().iter().map(|judge| judge.packages).collect();
+    install(&packages, report)?;
     let mut absent: Vec<(&str, bool)> = Vec::new();
     for judge in missing() {
         let Judge { name, packages, optional, .. } = judge;
@@ -108,33 +109,6 @@ fn is_there(probe: &Probe) -> bool {
             output(python).is_some()
         }
     }
-}
-
-fn install(judges: &[&Judge], report: &mut Report) -> Result<()> {
-    if judges.is_empty() {
-        return Ok(());
-    }
-    let is_root = output(program("id", "-u")).is_some_and(|id| id.trim() == "0");
-    if !is_root || find_program("apt-get").is_none() {
-        report.say("packages are installed by root on Debian only");
-        return Ok(());
-    }
-    run_command(apt("update"), report)?;
-    let install = |packages: &str| apt(&format!("install -y --no-install-recommends {packages}"));
-    let all: Vec<_> = judges.iter().map(|judge| judge.packages).collect();
-    if !run_command(install(&all.join(" ")), report)? {
-        // One package that is gone must not take the others with it.
-        for packages in all {
-            run_command(install(packages), report)?;
-        }
-    }
-    Ok(())
-}
-
-fn apt(args: &str) -> Command {
-    let mut apt = program("apt-get", args);
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
-    apt
 }
 
 /// An FFmpeg that knows Enhanced RTMP: the installed one if it does, else the wheel's.

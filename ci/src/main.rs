@@ -1,10 +1,12 @@
 //! The program behind `cargo ci`: every check of this repository, in one command.
 
 mod command;
+mod fuzz;
 mod judges;
 mod layers;
 mod licences;
 mod links;
+mod packages;
 mod report;
 mod select;
 mod steps;
@@ -32,6 +34,8 @@ Examples:
   cargo ci fmt clippy test     before a commit
   cargo ci --skip judges       everything that needs nothing but Rust
   cargo ci layers -v           one step, with all it says
+  cargo ci fuzz --seconds 600 --target session
+                               one fuzz target for ten minutes (20 s each otherwise)
   cargo ci --list              the steps and what each of them checks
 
 With CI=true an outside judge that cannot be had is a failure, not a remark.
@@ -56,6 +60,9 @@ struct Args {
     /// Show everything the steps print, while they print it
     #[arg(long, short)]
     verbose: bool,
+
+    #[command(flatten)]
+    fuzz: fuzz::Options,
 }
 
 fn step_names() -> PossibleValuesParser {

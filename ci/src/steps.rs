@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, has_cargo, output_or_say, run, run_tests};
 use crate::report::{Report, Verdict};
-use crate::{judges, layers, licences, links, select, testdata};
+use crate::{fuzz, judges, layers, licences, links, select, testdata};
 
 /// One check.
 pub(crate) struct Step {
@@ -38,6 +38,11 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step { name: "test", about: "all tests of the workspace, and the examples in docs", run: test },
     Step { name: "shuttle", about: "the hub under thousands of thread schedules", run: shuttle },
+    Step {
+        name: "fuzz",
+        about: "libFuzzer finds no bytes that break what core/fuzz says must hold",
+        run: fuzz::run,
+    },
     Step { name: "doc", about: "the documentation builds, and its links lead somewhere", run: doc },
     Step {
         name: "deny",

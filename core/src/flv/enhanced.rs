@@ -34,6 +34,14 @@ pub enum HeaderError {
         /// Bytes behind the size field.
         left: usize,
     },
+    /// A track's size leaves no room for the composition time that its codec begins with.
+    #[error("track {id} has {track_len} bytes, its composition time alone has 3")]
+    TrackTooShort {
+        /// The track's id.
+        id: u8,
+        /// What the track's size field says, in bytes.
+        track_len: usize,
+    },
     /// More than [`TRACK_COUNT_MAX`] tracks in one message.
     #[error("more than {TRACK_COUNT_MAX} tracks in one message")]
     TooManyTracks,
@@ -253,11 +261,10 @@ impl<'a, I: Iterator<Item = &'a [u8]>> RawTracks<'a, I> {
         let end = self.cursor.at() + track_len;
         let composition_time = match (self.has_composition_time)(four_cc) {
             false => [0; 3],
-            true if track_len >= 3 => self.cursor.read()?,
-            true => {
-                let needed = self.cursor.at() + 3;
-                return Err(HeaderError::Truncated { needed, len: end });
+            true if track_len < 3 && self.kind != MultitrackKind::OneTrack => {
+                return Err(HeaderError::TrackTooShort { id, track_len });
             }
+            true => self.cursor.read()?,
         };
         let body = self.cursor.at()..end;
         self.cursor.skip(body.len())?;

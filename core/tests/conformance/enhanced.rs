@@ -355,9 +355,11 @@ fn er_5_a_size_beyond_the_message_is_refused() {
         let payload = [&b"\x95\x11Opus"[..], &first, &[1, 0, 0, len], &body].concat();
         assert_eq!(audio(&payload), Err(error));
     }
-    // A size that leaves no room for the composition time, a header that is cut, no track at all.
+    // A size that leaves no room for the composition time: the payload itself is long enough.
+    let payload = [&b"\x96\x11avc1"[..], &track(b"", 7, b"ab"), &track(b"", 1, b"abcd")].concat();
+    assert_eq!(video(&payload), Err(HeaderError::TrackTooShort { id: 7, track_len: 2 }));
+    // A header that is cut, no track at all.
     for payload in [
-        [&b"\x96\x11avc1"[..], &track(b"", 0, b"ab"), &track(b"", 1, b"abcd")].concat(),
         [&b"\x96\x11avc1"[..], &track(b"", 0, b"abcd"), &[1, 0, 0]].concat(),
         b"\x96\x11avc1".to_vec(),
         b"\x96\x01avc1".to_vec(),
