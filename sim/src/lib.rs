@@ -3,6 +3,7 @@
 
 pub mod link;
 pub mod plan;
+pub mod shrink;
 pub mod tag;
 pub mod time;
 pub mod trace;
