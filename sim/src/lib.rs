@@ -13,6 +13,7 @@ pub mod publisher;
 pub mod random;
 mod recorder;
 pub mod run;
+pub mod shrink;
 pub mod tag;
 pub mod time;
 pub mod trace;

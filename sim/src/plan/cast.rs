@@ -205,6 +205,13 @@ impl Plan {
         if read == *self { Ok(()) } else { Err("its text would be another plan's".to_owned()) }
     }
 
+    /// Takes away the lines that cannot be, as those of peers that never come.
+    pub(crate) fn prune(&mut self) {
+        while let Some(Objection { line, .. }) = Cast::of(self).1 {
+            self.lines.remove(line);
+        }
+    }
+
     /// How many take part: peers and nodes. A group counts as its size.
     pub fn hosts(&self) -> usize {
         Cast::of(self).0.0.values().map(|(_, count)| *count as usize).sum()

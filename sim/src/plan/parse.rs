@@ -142,6 +142,9 @@ impl Reader {
                 return Ok(self.quiet.replace(time).is_some());
             }
             if words.eat("end") {
+                if time == SimTime::ZERO {
+                    return Err(words.error(when_column, "a run must last".to_owned()));
+                }
                 if self.quiet.is_some_and(|quiet| quiet > time) {
                     let reason = "the run ends before it is quiet";
                     return Err(words.error(when_column, reason.to_owned()));

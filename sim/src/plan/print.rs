@@ -7,7 +7,7 @@ use super::units::{self, amount};
 use super::vocabulary::{
     DIRECTIONS, LEAVES, MOMENTS, NODE, PLAYERS, RECEIVES, SPEECHES, STARTS, word,
 };
-use super::{Act, Actor, Line, Moment, Plan, Play, Publish, VERSION, When};
+use super::{Act, Actor, Direction, Line, Moment, Plan, Play, Publish, VERSION, When};
 use crate::link::Link;
 use crate::time::SimTime;
 
@@ -98,66 +98,42 @@ impl Display for Actor {
 
 impl Display for Act {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let lasting = |f: &mut Formatter<'_>, lasts: &Duration| option(f, "for", Some(*lasts));
-        match self {
-            Self::Publish(publish) => publish.fmt(f),
-            Self::Play(play) => play.fmt(f),
+        let (words, lasts): (String, Option<Duration>) = match self {
+            Self::Publish(publish) => (publish.to_string(), None),
+            Self::Play(play) => (play.to_string(), None),
             Self::Speak { speech, node } => {
                 write!(f, "speak {}", word(&SPEECHES, speech))?;
-                at_node(f, node)
+                return at_node(f, node);
             }
-            Self::StopReading(lasts) => {
-                f.write_str("stop-reading")?;
-                lasting(f, lasts)
-            }
-            Self::Leave(leave) => write!(f, "leave {}", word(&LEAVES, leave)),
-            Self::Link(link, lasts) => {
-                write!(f, "link {link}")?;
-                option(f, "for", *lasts)
-            }
+            Self::StopReading(lasts) => ("stop-reading".to_owned(), Some(*lasts)),
+            Self::Leave(leave) => (format!("leave {}", word(&LEAVES, leave)), None),
+            Self::Link(link, lasts) => (format!("link {link}"), *lasts),
+            Self::Cut(Direction::Both, lasts) => ("cut".to_owned(), Some(*lasts)),
             Self::Cut(direction, lasts) => {
-                let direction = word(&DIRECTIONS, direction);
-                write!(f, "cut{}{direction}", if direction.is_empty() { "" } else { " " })?;
-                lasting(f, lasts)
+                (format!("cut {}", word(&DIRECTIONS, direction)), Some(*lasts))
             }
-            Self::Forget => f.write_str("forget"),
-            Self::Reset => f.write_str("reset"),
-            Self::Stall(lasts) => {
-                f.write_str("stall")?;
-                lasting(f, lasts)
-            }
-            Self::Receive(receive) => write!(f, "receive {}", word(&RECEIVES, receive)),
-            Self::Cancel => f.write_str("cancel"),
-            Self::Panic => f.write_str("panic"),
-            Self::Crash { down, silent } => {
-                write!(f, "crash{}", if *silent { " silent" } else { "" })?;
-                option(f, "for", *down)
-            }
-            Self::Stop(down) => {
-                f.write_str("stop")?;
-                option(f, "for", *down)
-            }
-            Self::Freeze(lasts) => {
-                f.write_str("freeze")?;
-                lasting(f, lasts)
-            }
+            Self::Forget => ("forget".to_owned(), None),
+            Self::Reset => ("reset".to_owned(), None),
+            Self::Stall(lasts) => ("stall".to_owned(), Some(*lasts)),
+            Self::Receive(receive) => (format!("receive {}", word(&RECEIVES, receive)), None),
+            Self::Cancel => ("cancel".to_owned(), None),
+            Self::Panic => ("panic".to_owned(), None),
+            Self::Crash { down, silent: false } => ("crash".to_owned(), *down),
+            Self::Crash { down, silent: true } => ("crash silent".to_owned(), *down),
+            Self::Stop(down) => ("stop".to_owned(), *down),
+            Self::Freeze(lasts) => ("freeze".to_owned(), Some(*lasts)),
             Self::Late(up_to, lasts) => {
-                write!(f, "late {}", amount(SimTime::from(*up_to).micros(), &units::SPANS))?;
-                lasting(f, lasts)
+                let up_to = amount(SimTime::from(*up_to).micros(), &units::SPANS);
+                (format!("late {up_to}"), Some(*lasts))
             }
             Self::Egress(bits, lasts) => {
-                write!(f, "egress {}", amount(*bits, &units::RATES))?;
-                option(f, "for", *lasts)
+                (format!("egress {}", amount(*bits, &units::RATES)), *lasts)
             }
-            Self::Refuse(lasts) => {
-                f.write_str("refuse")?;
-                lasting(f, lasts)
-            }
-            Self::Hang(lasts) => {
-                f.write_str("hang")?;
-                lasting(f, lasts)
-            }
-        }
+            Self::Refuse(lasts) => ("refuse".to_owned(), Some(*lasts)),
+            Self::Hang(lasts) => ("hang".to_owned(), Some(*lasts)),
+        };
+        f.write_str(&words)?;
+        option(f, "for", lasts)
     }
 }
 
