@@ -105,8 +105,8 @@ impl Connection {
             let taken = bytes.len().min(1 + 2 * LEN - before);
             have.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
-            if have[..1] != [3] && !have.is_empty() {
-                return Err(format!("byte 0: S0 is {}", have[0]));
+            if let Some(s0) = have.first().filter(|s0| **s0 != 3) {
+                return Err(format!("byte 0: S0 is {s0}"));
             }
             if before <= LEN && have.len() > LEN {
                 // RTMP 5.2.4: C2 is S1, with the time at which it was read.
