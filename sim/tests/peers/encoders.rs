@@ -75,6 +75,26 @@ fn every_quirk_is_announced_as_it_is_sent() {
 }
 
 #[test]
+fn every_file_survives_every_chunk_size() {
+    use Quirk::{Aggregates, ChunkSize, Interleaved};
+    for name in capture::names() {
+        let capture = Capture::load(&name).unwrap();
+        let len: usize = capture.tags.iter().map(|tag| tag.payload.len()).sum();
+        // Chunks of one byte take their time.
+        if capture.wire.is_some() || capture.tags.len() < 2 || len > 400_000 {
+            continue;
+        }
+        let plain = publish_all(&name, &[]).tags();
+        for size in [1, 128, 4096, 65536] {
+            for quirks in [vec![ChunkSize(size)], vec![ChunkSize(size), Aggregates]] {
+                assert!(publish_all(&name, &quirks).tags() == plain, "{name} {quirks:?}");
+            }
+            publish_all(&name, &[ChunkSize(size), Interleaved]);
+        }
+    }
+}
+
+#[test]
 fn a_repeating_encoder_has_running_timestamps() {
     for quirks in every_quirk() {
         let mut publish = publish("obs-360p30-base", &quirks);

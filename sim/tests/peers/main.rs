@@ -4,8 +4,12 @@
 
 mod against_core;
 mod encoders;
+#[path = "../../../core/tests/common/mem_net.rs"]
+#[allow(dead_code, reason = "the core's tests look at more of it")]
+mod mem_net;
 mod players;
 mod studio;
+mod whole_server;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use forebay_sim::plan::{Player, Receive, Start};
 use forebay_sim::tag::{Kind, TagSeen};
 use forebay_sim::viewer::amf0::{self, Value};
 use forebay_sim::viewer::{Seen, Session};
+use proptest::prelude::*;
 
 const HANDSHAKE_LEN: usize = 1 + 2 * 1536;
 
@@ -270,5 +271,37 @@ fn an_http_player_is_told_errors_and_garbage() {
         [&b"SSH-2.0-x\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"]
     {
         assert!(matches!(http(wrong, 0, false).last(), Some(Seen::Garbled(_))));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// A damaged stream is seen as damaged, or as other tags; it is never the end of a run.
+    #[test]
+    fn no_damage_makes_a_player_panic(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+        player in 0_usize..3,
+    ) {
+        let player = [Player::Rtmp, Player::Flv, Player::Rml][player];
+        let mut session = Session::new(player, "live/a", None, 1);
+        let mut said = match player {
+            Player::Flv => [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &flv_file().0].concat(),
+            Player::Rtmp => [greeting(&mut session), welcome(), media().0].concat(),
+            Player::Rml => [vec![3; HANDSHAKE_LEN], welcome(), media().0].concat(),
+        };
+        for (place, byte) in damage {
+            // Most of it behind the handshake, which little can happen to.
+            let from = if byte % 8 == 0 { 0 } else { said.len().saturating_sub(7_000) };
+            let place = from + place.index(said.len() - from);
+            said[place] = byte;
+        }
+        let cut = cut.index(said.len());
+        let mut seen = session.receive(&said[..cut]);
+        seen.extend(session.receive(&said[cut..]));
+        seen.extend(session.end_of_input());
+        let garbled = seen.iter().position(|seen| matches!(seen, Seen::Garbled(_)));
+        prop_assert!(garbled.is_none_or(|at| at + 1 == seen.len()), "{:?}", seen);
     }
 }
