@@ -148,6 +148,7 @@ fn what_breaks_the_protocol_is_garbled_with_its_place() {
         ("a short window", chunk(2, 5, 0, 0, &[0]), 13),
         ("media on another stream", chunk(4, 9, 2, 0, b"x"), 13),
         ("a type nobody announced", chunk(4, 99, 1, 0, b"x"), 13),
+        ("what is for servers", chunk(6, 18, 1, 0, b"\x02\0\x0d@setDataFrame\x05"), 29),
         ("a command that is none", chunk(3, 20, 0, 0, b"x"), 13),
     ] {
         let mut session = rtmp();
