@@ -18,7 +18,7 @@ pub fn speech(speech: Speech, key: &str, seed: u64) -> Vec<(Duration, Vec<u8>)> 
     let at_once = |bytes: Vec<u8>| vec![(Duration::ZERO, bytes)];
     match speech {
         Speech::Silence => Vec::new(),
-        // 2 and 5 begin what nobody speaks; 3 would be a handshake.
+        // Not 3, which would begin a handshake.
         Speech::Garbage => at_once(garbage(seed, &[0x9E], 4_000)),
         Speech::Http => at_once(request(key)),
         Speech::Tls => at_once(tls_hello(seed)),
@@ -127,7 +127,8 @@ impl Caller {
     }
 
     fn deep_amf(mut self) -> Vec<u8> {
-        const DEPTH: usize = 20_000;
+        // Short enough for a limit on length, too deep for a stack.
+        const DEPTH: usize = 10_000;
         let mut body = amf0::to_bytes(&[Value::text("deep"), Value::Number(4.0)]);
         for _ in 0..DEPTH {
             body.extend(b"\x03\x00\x01a");

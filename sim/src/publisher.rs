@@ -7,7 +7,6 @@ mod replay;
 mod source;
 mod tags;
 
-use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,6 +161,9 @@ impl Encoder {
 
     /// What to do next; `None` when the capture is over, or the server has refused it.
     pub fn poll(&mut self) -> Option<Step> {
+        if self.phase == Phase::Refused {
+            return None;
+        }
         if let Media::Recorded(replay) = &mut self.media {
             return replay.poll(self.phase == Phase::Publishing);
         }
@@ -169,10 +171,8 @@ impl Encoder {
         if !answers.is_empty() {
             return Some(self.send(Duration::ZERO, answers, Vec::new()));
         }
-        match self.phase {
-            Phase::Refused => return None,
-            Phase::Publishing => {}
-            _ => return Some(Step::WaitForServer),
+        if self.phase != Phase::Publishing {
+            return Some(Step::WaitForServer);
         }
         // It stops behind the window and not before it, or the server might have nothing to
         // acknowledge yet.
@@ -218,30 +218,19 @@ impl Encoder {
 
     /// Takes what came from the server.
     pub fn receive(&mut self, bytes: &[u8]) -> Vec<Heard> {
-        let (mut events, mut heard) = (VecDeque::new(), Vec::new());
+        let (mut events, mut heard) = (Vec::new(), Vec::new());
         if self.garbled {
             return heard;
         }
-        let mut understood = {
-            let mut received = Vec::new();
-            let result = self.connection.receive(bytes, &mut received);
-            events.extend(received);
-            result
-        };
-        while let Some(event) = events.pop_front() {
-            let result = match event {
-                Event::Open => {
-                    self.connect();
-                    Ok(())
-                }
-                Event::Message(message) => self.hear(&message, &mut heard),
-            };
-            if result.is_err() {
-                understood = result;
-                break;
+        let received = self.connection.receive(bytes, &mut events);
+        let understood = events.into_iter().try_for_each(|event| match event {
+            Event::Open => {
+                self.connect();
+                Ok(())
             }
-        }
-        if let Err(why) = understood {
+            Event::Message(message) => self.hear(&message, &mut heard),
+        });
+        if let Err(why) = understood.and(received) {
             self.garbled = true;
             heard.push(Heard::Garbled(why));
         }
@@ -320,11 +309,7 @@ impl Encoder {
                 self.create_stream();
             }
             ("_result", _) if self.phase == Phase::Creating && answer.id == self.create_id => {
-                let id = answer.arguments.first().and_then(Value::as_number).unwrap_or(0.0);
-                if id < 1.0 {
-                    return Err(format!("createStream was answered with {:?}", answer.arguments));
-                }
-                self.stream_id = id as u32;
+                self.stream_id = answer.stream_id()?;
                 let arguments = [Value::Null, Value::text(&self.name), Value::text("live")];
                 self.call(self.stream_id, "publish", &arguments);
                 self.phase = Phase::Starting;

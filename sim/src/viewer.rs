@@ -10,7 +10,7 @@ mod rml;
 mod rtmp;
 
 use crate::plan::{Player, Receive, Start};
-use crate::tag::TagSeen;
+use crate::tag::{Kind, SET_DATA_FRAME, TagSeen};
 
 /// What a player sees.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,14 @@ struct Target {
 impl Target {
     fn name_and_query(&self) -> String {
         format!("{}{}", self.name, self.query)
+    }
+}
+
+/// What no player may be given. `TagSeen` would hide it.
+fn check(kind: Kind, payload: &[u8]) -> Result<(), String> {
+    match kind == Kind::Script && payload.starts_with(SET_DATA_FRAME) {
+        true => Err("@setDataFrame, which is for servers".to_owned()),
+        false => Ok(()),
     }
 }
 

@@ -184,7 +184,8 @@ impl Tags {
         }
     }
 
-    /// Before which drafts the video's sequence header becomes which version.
+    /// Before which drafts the video's sequence header becomes which version. Offset 0 is directly
+    /// before the keyframe, 1 directly behind it, -1 a tag before the one in front of it.
     fn header_changes(&self, drafts: &[Draft]) -> Vec<(usize, u32)> {
         let Some((every, offset)) = self.quirks.header_changes else { return Vec::new() };
         let keyframes = drafts.iter().enumerate().filter_map(|(place, draft)| {

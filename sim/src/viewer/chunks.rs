@@ -105,18 +105,6 @@ impl ChunkReader {
         Self { rules, offset, chunk_size: 128, header: Vec::with_capacity(18), body: None, streams }
     }
 
-    /// Bytes of the connection taken so far.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Whether a message is begun and not complete, on any chunk stream.
-    pub fn is_inside(&self) -> bool {
-        !self.header.is_empty()
-            || self.body.is_some()
-            || self.streams.values().any(|stream| stream.begun)
-    }
-
     /// Takes bytes from the front of `input` up to the end of the next message. `Ok(None)`: all of
     /// it was taken, and no message is complete. Set Chunk Size and Abort have been obeyed when
     /// they are returned.

@@ -16,8 +16,9 @@ pub enum Event {
 /// Bytes of each of C1, C2, S1 and S2.
 const LEN: usize = 1536;
 
-/// The chunk stream of commands to the connection.
-const CSID_COMMAND: u32 = 3;
+/// The chunk streams of commands to the connection and to a stream, as OBS has them.
+const CSID_CONNECTION: u32 = 3;
+const CSID_STREAM: u32 = 4;
 
 /// A client's end of a connection, without its socket.
 pub struct Connection {
@@ -88,7 +89,8 @@ impl Connection {
     pub fn command(&mut self, stream_id: u32, name: &str, id: f64, arguments: &[Value]) {
         let mut body = amf0::to_bytes(&[Value::text(name), Value::Number(id)]);
         body.extend(amf0::to_bytes(arguments));
-        let header = Header { csid: CSID_COMMAND, type_id: 20, stream_id, timestamp_ms: 0 };
+        let csid = if stream_id == 0 { CSID_CONNECTION } else { CSID_STREAM };
+        let header = Header { csid, type_id: 20, stream_id, timestamp_ms: 0 };
         self.writer.write(header, &body, &mut self.out);
     }
 
@@ -105,8 +107,8 @@ impl Connection {
             let taken = bytes.len().min(1 + 2 * LEN - before);
             have.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
-            if have[..1] != [3] && !have.is_empty() {
-                return Err(format!("byte 0: S0 is {}", have[0]));
+            if let Some(s0) = have.first().filter(|s0| **s0 != 3) {
+                return Err(format!("byte 0: S0 is {s0}"));
             }
             if before <= LEN && have.len() > LEN {
                 // RTMP 5.2.4: C2 is S1, with the time at which it was read.
@@ -178,6 +180,8 @@ pub struct Answer {
     pub id: f64,
     /// What follows the command object.
     pub arguments: Vec<Value>,
+    /// Bytes of the connection up to its end.
+    pub end: u64,
 }
 
 impl Answer {
@@ -194,7 +198,18 @@ impl Answer {
             return Err(place("no name or transaction id".to_owned()));
         };
         values.next();
-        Ok(Self { name, id, arguments: values.collect() })
+        Ok(Self { name, id, arguments: values.collect(), end: message.end })
+    }
+
+    /// The message stream that `createStream` made.
+    ///
+    /// # Errors
+    ///
+    /// If there is none in it.
+    pub fn stream_id(&self) -> Result<u32, String> {
+        let id = self.arguments.first().and_then(Value::as_number).filter(|id| *id >= 1.0);
+        let wrong = || format!("byte {}: createStream gave {:?}", self.end, self.arguments);
+        id.map(|id| id as u32).ok_or_else(wrong)
     }
 
     /// A property of the information object.

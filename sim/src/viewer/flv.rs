@@ -104,6 +104,7 @@ impl FlvReader {
                 if back as usize != TAG_HEADER_LEN + len {
                     return Err(format!("back-pointer {back} behind {len} bytes of payload"));
                 }
+                super::check(kind, payload)?;
                 self.state = State::TagHeader;
                 Ok(Some(TagSeen::of(kind, timestamp_ms, payload)))
             }

@@ -3,7 +3,7 @@
 use super::amf0::Value;
 use super::chunks::Message;
 use super::connection::{Answer, Connection, Event};
-use super::{Seen, Target};
+use super::{Seen, Target, check};
 use crate::plan::Receive;
 use crate::publisher::encode::ChunkWriter;
 use crate::tag::{Kind, TagSeen};
@@ -89,6 +89,7 @@ impl RtmpPlayer {
             return Err(format!("byte {end}: media on message stream {stream_id}"));
         }
         if let Some(kind) = Kind::of_type(message.type_id) {
+            check(kind, payload).map_err(|why| format!("byte {end}: {why}"))?;
             seen.push(Seen::Tag(TagSeen::of(kind, timestamp_ms, payload)));
         }
         Ok(())
@@ -122,11 +123,7 @@ impl RtmpPlayer {
                 self.connection.command(0, "createStream", CREATE_STREAM, &[Value::Null])
             }
             ("_result", CREATE_STREAM) => {
-                let id = answer.arguments.first().and_then(Value::as_number).unwrap_or(0.0);
-                if id < 1.0 {
-                    return Err(format!("createStream was answered with {:?}", answer.arguments));
-                }
-                self.stream_id = Some(id as u32);
+                self.stream_id = Some(answer.stream_id()?);
                 let name = Value::String(self.target.name_and_query());
                 self.say("play", &[Value::Null, name]);
                 for wish in std::mem::take(&mut self.wishes) {
