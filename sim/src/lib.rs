@@ -1,6 +1,7 @@
 //! The simulator: the real core under modelled networks, one seed one trace, and every failure a
 //! small plan.
 
+pub mod ledger;
 pub mod link;
 pub mod plan;
 pub mod tag;
