@@ -1,6 +1,9 @@
 //! The simulator: the real core under modelled networks, one seed one trace, and every failure a
 //! small plan.
 
+pub mod differential;
+pub mod goal;
+pub mod invariant;
 pub mod ledger;
 pub mod link;
 pub mod plan;

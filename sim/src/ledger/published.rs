@@ -124,7 +124,7 @@ impl PublishedTag {
 }
 
 impl Topic {
-    pub(super) fn new(node: Who, key: Arc<str>, life: usize) -> Self {
+    pub(crate) fn new(node: Who, key: Arc<str>, life: usize) -> Self {
         let (tags, sessions, overs) = (Vec::new(), Vec::new(), Vec::new());
         let (exact, repeatable) = (Vec::new(), Vec::new());
         Self { node, key, life, tags, sessions, overs, exact, repeatable }
@@ -311,11 +311,15 @@ impl Topic {
         clocks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
     }
 
-    /// The newest place before `place` that a decoder can start with, if any was published since
-    /// headers last changed.
+    /// The newest place before `place` in its session that a decoder can start with.
     pub fn keyframe_before(&self, place: usize) -> Option<usize> {
-        let last = self.tags.get(place.checked_sub(1)?)?;
-        last.keyframe.map(|place| place as usize).filter(|place| !self.tags[*place].is_orphan)
+        let mut keyframe = self.tags.get(place.checked_sub(1)?)?.keyframe? as usize;
+        let session = self.tags[keyframe].session;
+        while self.tags[keyframe].is_orphan {
+            let before = self.tags.get(keyframe.checked_sub(1)?)?;
+            keyframe = before.keyframe.filter(|_| before.session == session)? as usize;
+        }
+        Some(keyframe)
     }
 
     /// Whether the session that this place is in had pictures up to it.
