@@ -16,7 +16,7 @@ pub struct Cast<'a> {
     touches: BTreeMap<Who, Vec<(SimTime, SimTime)>>,
     /// What viewers want other than everything.
     choosy: Vec<Who>,
-    /// No line of the plan is a fault.
+    /// Nothing was done to anybody.
     pub is_calm: bool,
 }
 
@@ -80,6 +80,10 @@ impl<'a> Cast<'a> {
         let mut faults: Vec<(&str, Who, SimTime)> = Vec::new();
         for event in &trace.events {
             let (at, who) = (event.at, event.who);
+            self.is_calm &= !matches!(
+                event.what,
+                What::FaultBegins { .. } | What::Crashed | What::Reads(false)
+            );
             let touches = &mut self.touches;
             let mut begin = |who: Who| touches.entry(who).or_default().push((at, SimTime::MAX));
             match &event.what {

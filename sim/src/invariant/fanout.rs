@@ -132,21 +132,8 @@ pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
     first(viewers.filter_map(|(connection, topic)| {
         let (last, got) = connection.places().next_back()?;
         let room = unsure(connection);
-        // What could not be decoded anyway is counted and told with the next picture at the latest.
-        let picture = connection.got.iter().rposition(|got| got.tag.role.is_picture());
-        let has_video = topic.has_video_before(topic.tags.len());
-        let until = if has_video { picture.unwrap_or(0) } else { connection.got.len() };
-        let due = connection.holes.iter().filter(|hole| hole.got <= until);
-        let mut needed = 0;
-        for hole in due {
-            needed += u64::from(hole.tags() - hole.orphans);
-            let at = connection.got[hole.got].at;
-            let told: u64 = connection.lags.iter().filter(|l| l.at <= at).map(|l| l.tags).sum();
-            if told + room < needed {
-                let saw = format!("{needed} tags are missing up to here, {told} were told");
-                let event = connection.got[hole.got].event;
-                return Some(Finding::new(event, connection.who, "gap that is not told", saw));
-            }
+        if let Some(finding) = untold(connection, topic, room) {
+            return Some(finding);
         }
         let told: u64 = connection.lags.iter().map(|lost| lost.tags).sum();
         let inside: u64 = connection.holes.iter().map(|hole| u64::from(hole.tags())).sum();
@@ -171,6 +158,31 @@ pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
             Finding::new(event, connection.who, "wrong bytes of a gap", saw)
         })
     }))
+}
+
+/// The first gap that was not told by the time of the picture behind it. What could not have been
+/// decoded anyway may be told with that one; without pictures any tag will do.
+fn untold(connection: &Connection, topic: &Topic, room: u64) -> Option<Finding> {
+    let has_video = topic.has_video_before(topic.tags.len());
+    let mut lags = connection.lags.iter().peekable();
+    let (mut missing, mut told) = (0, 0);
+    let mut due = 0;
+    for hole in &connection.holes {
+        due = due.max(hole.got);
+        while has_video && connection.got.get(due).is_some_and(|got| !got.tag.role.is_picture()) {
+            due += 1;
+        }
+        let got = connection.got.get(due)?;
+        missing += u64::from(hole.tags() - hole.orphans);
+        while let Some(lost) = lags.next_if(|lost| lost.at <= got.at) {
+            told += lost.tags;
+        }
+        if told + room < missing {
+            let saw = format!("{missing} tags are missing up to {}, {told} were told", got.tag);
+            return Some(Finding::new(got.event, connection.who, "gap that is not told", saw));
+        }
+    }
+    None
 }
 
 /// H7: not even everything that it had not got yet at that moment makes a full backlog.

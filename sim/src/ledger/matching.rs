@@ -101,6 +101,8 @@ impl Hole {
 pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> {
     let mut got = connection.got.clone();
     let ends = topic.last_at();
+    let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
+    let joined = topic.entered_by(start) as u32;
     match_media(topic, &mut got);
     let mut last = None;
     let mut start = 0;
@@ -115,7 +117,7 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
         let next = got[run.end..].iter().find_map(|tag| tag.matched.place());
         match last {
             Some(last) => match_between(topic, &mut got[run.clone()], last, next),
-            None => match_prelude(topic, &mut got[run.clone()], next),
+            None => match_prelude(topic, &mut got[run.clone()], joined, next),
         }
         start = run.end;
     }
@@ -186,16 +188,16 @@ fn repeated_or_late(topic: &Topic, tag: &TagSeen, last: u32, end: u32) -> Matche
     }
 }
 
-/// What a joiner gets before the first picture or sound. Headers in force may be said with a time
-/// that a published one has too: only what adjoins the first tag is taken for published.
-fn match_prelude(topic: &Topic, run: &mut [GotTag], next: Option<u32>) {
+/// What a joiner gets before the first picture or sound. The past is given from a picture or a
+/// sound on, so what is neither and was published before it `joined` can only be said again.
+/// What adjoins its first tag is taken for published, and may yet be a header with its time.
+fn match_prelude(topic: &Topic, run: &mut [GotTag], joined: u32, next: Option<u32>) {
     let end = next.unwrap_or(topic.tags.len() as u32);
-    let mut before = next.unwrap_or(0);
-    let mut adjoins = next.is_some();
+    let mut before = end;
     for entry in run.iter_mut().rev() {
-        let known = before.checked_sub(1).map(|place| topic.tags[place as usize].tag);
-        adjoins &= known == Some(entry.tag);
-        let is_published = topic.find(&entry.tag, 0).is_some_and(|place| place < end);
+        let adjoins =
+            before > joined && next.is_some() && topic.tags[before as usize - 1].tag == entry.tag;
+        let is_published = topic.find(&entry.tag, joined).is_some_and(|place| place < end);
         entry.matched = if adjoins {
             before -= 1;
             Matched::Place { place: before, is_sure: false }
@@ -205,7 +207,6 @@ fn match_prelude(topic: &Topic, run: &mut [GotTag], next: Option<u32>) {
             Matched::Foreign
         };
     }
-    debug_assert!(run.iter().all(|entry| !is_media(&entry.tag)));
 }
 
 /// What is missing between the places that were got.
