@@ -2,6 +2,11 @@
 //! small plan.
 
 pub mod capture;
+pub mod differential;
+mod draw;
+pub mod goal;
+pub mod invariant;
+pub mod ledger;
 pub mod link;
 mod log;
 pub mod neighbour;
@@ -12,9 +17,15 @@ pub mod plan;
 pub mod publisher;
 pub mod random;
 mod recorder;
+pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod shrink;
 pub mod tag;
 pub mod time;
 pub mod trace;
 pub mod viewer;
+pub mod world;
+
+pub use link::Link;
+pub use world::{Play, Units, World};

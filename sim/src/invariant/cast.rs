@@ -1,0 +1,214 @@
+//! Cast: who plays which part in a run, and what was done to them when.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::link::{Capacity, Link, Loss, Path};
+use crate::plan::{Act, Leave, Line, Plan, Play, Publish, Speech, When};
+use crate::time::SimTime;
+use crate::trace::{Trace, What, Who};
+
+/// The peers of a run, by the plan; what was done to them, by plan and trace.
+#[derive(Clone, Debug, Default)]
+pub struct Cast<'a> {
+    parts: BTreeMap<Who, Part<'a>>,
+    /// In order of their beginning, per peer or node.
+    touches: BTreeMap<Who, Vec<(SimTime, SimTime)>>,
+    /// What viewers want other than everything.
+    choosy: Vec<Who>,
+    /// Nothing was done to anybody.
+    pub is_calm: bool,
+}
+
+/// What a peer does.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// It publishes.
+    Publisher(&'a Publish),
+    /// It plays.
+    Viewer(&'a Play),
+    /// It misbehaves.
+    Bad(Speech),
+}
+
+/// How long after something that has no duration its consequences go on.
+const MOMENT: Duration = Duration::from_secs(1);
+
+impl<'a> Cast<'a> {
+    /// Reads the plan, with the names and the faults of the trace.
+    pub fn new(plan: &'a Plan, trace: &Trace) -> Self {
+        let mut cast = Self { is_calm: true, ..Self::default() };
+        for line in &plan.lines {
+            let whom = members(trace, &line.who.name);
+            let part = match &line.act {
+                Act::Publish(publish) => Some(Part::Publisher(publish)),
+                Act::Play(play) => Some(Part::Viewer(play)),
+                Act::Speak { speech, .. } => Some(Part::Bad(*speech)),
+                _ => None,
+            };
+            match part {
+                Some(part) => cast.parts.extend(whom.map(|who| (who, part))),
+                None => cast.touch_by_plan(line, whom),
+            }
+        }
+        cast.touch_by_trace(trace);
+        cast
+    }
+
+    fn touch_by_plan(&mut self, line: &Line, whom: impl Iterator<Item = Who>) {
+        // Who leaves in order is well until then.
+        if matches!(line.act, Act::Leave(Leave::Goodbye | Leave::HalfClose)) {
+            return;
+        }
+        self.is_calm = false;
+        let span = match line.when {
+            When::At(at) => Some((at, lasts(&line.act).map_or(SimTime::MAX, |lasts| at + lasts))),
+            // The trace says when that was.
+            When::On { .. } => None,
+        };
+        for who in whom {
+            if matches!(line.act, Act::Receive(_)) {
+                self.choosy.push(who);
+            } else if let Some(span) = span {
+                self.touches.entry(who).or_default().push(span);
+            }
+        }
+    }
+
+    fn touch_by_trace(&mut self, trace: &Trace) {
+        let end = trace.events.last().map_or(SimTime::ZERO, |last| last.at);
+        let mut faults: Vec<(&str, Who, SimTime)> = Vec::new();
+        for event in &trace.events {
+            let (at, who) = (event.at, event.who);
+            self.is_calm &= !matches!(
+                event.what,
+                What::FaultBegins { .. } | What::Crashed | What::Reads(false)
+            );
+            let touches = &mut self.touches;
+            let mut begin = |who: Who| touches.entry(who).or_default().push((at, SimTime::MAX));
+            match &event.what {
+                What::FaultBegins { line, .. } => {
+                    let names = members(trace, first_word(line));
+                    let whom = names.chain((who != Who::WORLD).then_some(who));
+                    for who in whom {
+                        begin(who);
+                        faults.push((line, who, at));
+                    }
+                }
+                What::FaultEnds { line, .. } => faults.retain(|(begun, who, since)| {
+                    if **begun != **line {
+                        return true;
+                    }
+                    end_touch(touches, *who, *since, at);
+                    false
+                }),
+                What::Reads(false) | What::Crashed => begin(who),
+                What::Reads(true) | What::Started => {
+                    let open = touches.get_mut(&who).into_iter().flatten();
+                    open.filter(|span| span.1 == SimTime::MAX).for_each(|span| span.1 = at);
+                }
+                _ => {}
+            }
+        }
+        debug_assert!(faults.iter().all(|(.., since)| *since <= end));
+    }
+
+    /// What this peer does.
+    pub fn part(&self, who: Who) -> Option<Part<'a>> {
+        self.parts.get(&who).copied()
+    }
+
+    /// The plan's line of a viewer.
+    pub fn play(&self, who: Who) -> Option<&'a Play> {
+        match self.part(who) {
+            Some(Part::Viewer(play)) => Some(play),
+            _ => None,
+        }
+    }
+
+    /// The plan's line of a publisher.
+    pub fn publish(&self, who: Who) -> Option<&'a Publish> {
+        match self.part(who) {
+            Some(Part::Publisher(publish)) => Some(publish),
+            _ => None,
+        }
+    }
+
+    /// Whether this viewer asked for less than everything at some time.
+    pub fn is_choosy(&self, who: Who) -> bool {
+        self.choosy.contains(&who)
+    }
+
+    /// Whether something was done to a peer or a node at some time from `from` to `to`.
+    pub fn is_touched(&self, who: Who, from: SimTime, to: SimTime) -> bool {
+        let touches = self.touches.get(&who).into_iter().flatten();
+        touches.into_iter().any(|(begin, end)| *begin <= to && *end >= from)
+    }
+}
+
+fn end_touch(
+    touches: &mut BTreeMap<Who, Vec<(SimTime, SimTime)>>,
+    who: Who,
+    since: SimTime,
+    at: SimTime,
+) {
+    let spans = touches.get_mut(&who).into_iter().flatten();
+    spans.filter(|span| **span == (since, SimTime::MAX)).for_each(|span| span.1 = at);
+}
+
+/// The peers that a line means by this name: the one of that name, or all of a group.
+fn members<'t>(trace: &'t Trace, name: &'t str) -> impl Iterator<Item = Who> + use<'t> {
+    let is_member = move |known: &str| {
+        known.strip_prefix(name).is_some_and(|rest| {
+            let number = rest.strip_prefix('-');
+            rest.is_empty() || number.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        })
+    };
+    let names = (0..).zip(&trace.names);
+    names.filter(move |(_, known)| is_member(known)).map(|(index, _)| Who(index))
+}
+
+fn first_word(line: &str) -> &str {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    word.split('*').next().unwrap_or_default()
+}
+
+/// How long an act lasts; `None`: for good.
+fn lasts(act: &Act) -> Option<Duration> {
+    match act {
+        Act::StopReading(lasts) | Act::Cut(_, lasts) | Act::Stall(lasts) => Some(*lasts),
+        Act::Freeze(lasts) | Act::Refuse(lasts) | Act::Hang(lasts) => Some(*lasts),
+        Act::Late(_, lasts) => Some(*lasts),
+        Act::Link(_, lasts) | Act::Egress(_, lasts) => *lasts,
+        Act::Crash { down, .. } | Act::Stop(down) => *down,
+        Act::Reset | Act::Cancel | Act::Panic | Act::Leave(_) => Some(MOMENT),
+        Act::Forget | Act::Receive(_) => None,
+        Act::Publish(_) | Act::Play(_) | Act::Speak { .. } => Some(Duration::ZERO),
+    }
+}
+
+/// Bits per second that a path carries at all times, with its window.
+pub(super) fn rate(link: &Link, path: &Path) -> u64 {
+    let capacity = match &path.capacity {
+        Capacity::Unlimited => u64::MAX,
+        Capacity::Constant(bits) => *bits,
+        Capacity::Trace { steps, .. } => steps.iter().map(|(_, bits)| *bits).min().unwrap_or(0),
+    };
+    let window_bits = link.window as f64 * 8.0 / round_trip(link).as_secs_f64().max(1e-3);
+    capacity.min(window_bits as u64)
+}
+
+/// A round trip at its slowest, without waiting in queues.
+pub(super) fn round_trip(link: &Link) -> Duration {
+    way(&link.up) + way(&link.down)
+}
+
+/// One way at its slowest, without waiting in queues.
+pub(super) fn way(path: &Path) -> Duration {
+    path.delay + path.jitter + path.burst
+}
+
+/// Whether nothing on this path makes a connection wait but its rate.
+pub(super) fn is_clean(path: &Path) -> bool {
+    path.loss == Loss::NONE && path.jitter <= Duration::from_millis(100)
+}

@@ -1,0 +1,250 @@
+//! Which published tag each delivered one is.
+
+use std::time::Duration;
+
+use super::published::{is_media, same_content};
+use super::{Connection, Topic};
+use crate::tag::{Kind, Role, TagSeen};
+use crate::time::SimTime;
+
+/// A tag that a viewer got.
+#[derive(Clone, Copy, Debug)]
+pub struct GotTag {
+    /// When its last byte arrived.
+    pub at: SimTime,
+    /// The event's index.
+    pub event: usize,
+    /// The tag.
+    pub tag: TagSeen,
+    /// What it is.
+    pub matched: Matched,
+}
+
+/// What a delivered tag is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// The published tag at this place; `is_sure` unless it may as well be a header repeated.
+    Place {
+        /// The place.
+        place: u32,
+        /// It cannot be anything else.
+        is_sure: bool,
+    },
+    /// A header or metadata in force, said again; `is_sure` unless it may be published there.
+    Repeated {
+        /// It cannot be anything else.
+        is_sure: bool,
+    },
+    /// The end of the pictures, which the server adds.
+    EndOfSequence,
+    /// A published tag whose time had passed.
+    Late {
+        /// Its place.
+        place: u32,
+        /// The viewer had got it.
+        is_twice: bool,
+    },
+    /// Published shortly before the node died, too late to be seen entering.
+    Unwitnessed,
+    /// Nothing that was published.
+    Foreign,
+}
+
+impl Matched {
+    /// The place, if it was that tag's turn.
+    pub fn place(self) -> Option<u32> {
+        match self {
+            Self::Place { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+}
+
+impl GotTag {
+    pub(super) fn is_bad(&self) -> bool {
+        matches!(self.matched, Matched::Late { .. } | Matched::Foreign)
+    }
+
+    /// A picture or sound.
+    pub fn is_media(&self) -> bool {
+        is_media(&self.tag)
+    }
+}
+
+/// Places that a viewer did not get, between two that it got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// The first place that is missing.
+    pub from: u32,
+    /// The first place behind it.
+    pub to: u32,
+    /// Index of the first tag behind it in what the viewer got.
+    pub got: usize,
+    /// Payload bytes missing.
+    pub bytes: u64,
+    /// Tags that everybody may miss.
+    pub orphans: u32,
+    /// Pictures missing that other pictures need.
+    pub needed: u32,
+    /// Pictures missing that no other picture needs.
+    pub disposable: u32,
+}
+
+impl Hole {
+    /// Tags missing.
+    pub fn tags(&self) -> u32 {
+        self.to - self.from
+    }
+}
+
+/// Says of each tag that the connection got which published one it is.
+pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> {
+    let mut got = connection.got.clone();
+    let ends = topic.last_at();
+    let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
+    let joined = topic.entered_by(start) as u32;
+    match_media(topic, &mut got);
+    let mut last = None;
+    let mut start = 0;
+    while start < got.len() {
+        if is_media(&got[start].tag) {
+            last = got[start].matched.place().or(last);
+            start += 1;
+            continue;
+        }
+        let len = got[start..].iter().take_while(|tag| !is_media(&tag.tag)).count();
+        let run = start..start + len;
+        let next = got[run.end..].iter().find_map(|tag| tag.matched.place());
+        match last {
+            Some(last) => match_between(topic, &mut got[run.clone()], last, next),
+            None => match_prelude(topic, &mut got[run.clone()], joined, next),
+        }
+        start = run.end;
+    }
+    if let Some(last) = got.last_mut().filter(|last| last.matched == Matched::Foreign)
+        && (last.tag.kind, last.tag.role) == (Kind::Video, Role::Other)
+    {
+        last.matched = Matched::EndOfSequence;
+    }
+    // A joiner sees what was pushed a moment ago, and the witness only with the next flush: if the
+    // node dies in between, nobody has seen it enter.
+    let is_new = |tag: &GotTag| tag.at >= ends && connection.dialed.at + UNSEEN >= ends;
+    got.iter_mut()
+        .filter(|tag| tag.matched == Matched::Foreign && topic.overs.is_empty() && is_new(tag))
+        .for_each(|tag| tag.matched = Matched::Unwitnessed);
+    got
+}
+
+/// Within this time after a join the witness may know less than the joiner. Wide enough for the way.
+const UNSEEN: Duration = Duration::from_millis(500);
+
+fn match_media(topic: &Topic, got: &mut [GotTag]) {
+    let mut next = 0;
+    let mut seen = vec![false; topic.tags.len()];
+    for entry in got.iter_mut().filter(|entry| is_media(&entry.tag)) {
+        let between = topic.tags[next as usize..].iter().take_while(|tag| !is_media(&tag.tag));
+        let adjacent = next + between.count() as u32;
+        let is_adjacent =
+            topic.tags.get(adjacent as usize).is_some_and(|known| known.tag == entry.tag);
+        let place = if is_adjacent { Some(adjacent) } else { topic.find(&entry.tag, next) };
+        entry.matched = match place {
+            Some(place) => {
+                seen[place as usize] = true;
+                next = place + 1;
+                Matched::Place { place, is_sure: true }
+            }
+            None => match topic.find(&entry.tag, 0) {
+                Some(place) => Matched::Late { place, is_twice: seen[place as usize] },
+                None => Matched::Foreign,
+            },
+        };
+    }
+}
+
+/// What is neither picture nor sound, after a tag at `last` and before one at `next`.
+fn match_between(topic: &Topic, run: &mut [GotTag], last: u32, next: Option<u32>) {
+    let end = next.unwrap_or(topic.tags.len() as u32);
+    let mut after = last + 1;
+    for entry in run {
+        let found = topic.find(&entry.tag, after).filter(|place| *place < end);
+        entry.matched = match found {
+            Some(place) => {
+                let is_sure = place == after;
+                after = place + 1;
+                Matched::Place { place, is_sure }
+            }
+            None => repeated_or_late(topic, &entry.tag, last, end),
+        };
+    }
+}
+
+fn repeated_or_late(topic: &Topic, tag: &TagSeen, last: u32, end: u32) -> Matched {
+    match topic.repeats(tag, end) {
+        true => Matched::Repeated { is_sure: true },
+        false => match topic.find(tag, 0).filter(|place| *place <= last) {
+            Some(place) => Matched::Late { place, is_twice: false },
+            None => Matched::Foreign,
+        },
+    }
+}
+
+/// What a joiner gets before the first picture or sound. The past is given from a picture or a
+/// sound on, so what is neither and was published before it `joined` can only be said again.
+/// What adjoins its first tag is taken for published, and may yet be a header with its time.
+fn match_prelude(topic: &Topic, run: &mut [GotTag], joined: u32, next: Option<u32>) {
+    let end = next.unwrap_or(topic.tags.len() as u32);
+    let mut before = end;
+    for entry in run.iter_mut().rev() {
+        let adjoins =
+            before > joined && next.is_some() && topic.tags[before as usize - 1].tag == entry.tag;
+        let is_published = topic.find(&entry.tag, joined).is_some_and(|place| place < end);
+        entry.matched = if adjoins {
+            before -= 1;
+            Matched::Place { place: before, is_sure: false }
+        } else if topic.repeats(&entry.tag, end) {
+            Matched::Repeated { is_sure: !is_published }
+        } else {
+            Matched::Foreign
+        };
+    }
+}
+
+/// What is missing between the places that were got.
+pub(super) fn holes(topic: &Topic, got: &[GotTag]) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    let mut last = None;
+    for (index, entry) in got.iter().enumerate() {
+        let Some(place) = entry.matched.place() else { continue };
+        let from = last.map_or(place, |last: u32| last + 1);
+        if from < place {
+            let (before, behind) =
+                (topic.sums_before(from as usize), topic.sums_before(place as usize));
+            holes.push(Hole {
+                from,
+                to: place,
+                got: index,
+                bytes: behind.bytes - before.bytes,
+                orphans: behind.orphans - before.orphans,
+                needed: behind.needed - before.needed,
+                disposable: behind.disposable - before.disposable,
+            });
+        }
+        last = Some(place);
+    }
+    holes
+}
+
+impl Topic {
+    /// How such a tag was published, if it was, at another time: for messages.
+    pub fn published_otherwise(&self, tag: &TagSeen) -> Option<TagSeen> {
+        self.tags.iter().map(|known| known.tag).find(|known| same_content(known, tag))
+    }
+
+    /// The published tag of this kind at this time, if its bytes were others.
+    pub fn published_at(&self, tag: &TagSeen) -> Option<TagSeen> {
+        let same = |known: &TagSeen| {
+            (known.kind, known.timestamp_ms, known.len) == (tag.kind, tag.timestamp_ms, tag.len)
+        };
+        self.tags.iter().map(|known| known.tag).find(same)
+    }
+}
