@@ -15,7 +15,7 @@ use crate::world::{NODE, Units as _, World};
 
 /// What a drawn world may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mix {
+pub(crate) struct Mix {
     /// Its name, for the command line.
     pub name: &'static str,
     /// What it is, in a sentence.
@@ -49,7 +49,7 @@ const NOTHING: Mix = Mix {
 };
 
 /// All mixes, by name.
-pub const MIXES: [Mix; 8] = [
+pub(crate) const MIXES: [Mix; 8] = [
     NOTHING,
     Mix { name: "weather", about: "links of all kinds that fail", network: true, ..NOTHING },
     Mix { name: "odd_encoder", about: "encoders with two quirks", odd_encoders: true, ..NOTHING },
@@ -183,7 +183,8 @@ impl Draw<'_> {
         let name = ["studio", "garage"][index as usize % 2];
         let mut random = self.world.random(&format!("draw/{name}"));
         let is_odd = self.mix.odd_encoders && random.u32(..3) == 0;
-        let capture = if is_odd { pick(&mut random, &ODD_CAPTURES) } else { pick(&mut random, &CAPTURES) };
+        let capture =
+            if is_odd { pick(&mut random, &ODD_CAPTURES) } else { pick(&mut random, &CAPTURES) };
         let is_recorded_on_the_wire = capture.contains("publish") || capture.starts_with("gst");
         let quirks = match self.mix.odd_encoders && !is_recorded_on_the_wire {
             true => (0..random.u32(..3)).map(|_| quirk(&mut random)).collect(),
@@ -204,11 +205,16 @@ impl Draw<'_> {
     fn viewer(&mut self, index: u32) {
         let name = format!("viewer{index}");
         let mut random = self.world.random(&format!("draw/{name}"));
-        let player = pick(&mut random, &[Player::Rtmp, Player::Rtmp, Player::Flv, Player::Flv, Player::Rml]);
+        let player =
+            pick(&mut random, &[Player::Rtmp, Player::Rtmp, Player::Flv, Player::Flv, Player::Rml]);
         let links = [Link::lan as fn() -> Link, Link::fiber, Link::dsl, Link::far, Link::satellite];
-        let (link, key) = (pick(&mut random, &links)(), pick(&mut random, &["live/a", "live/a", "live/b"]));
+        let (link, key) =
+            (pick(&mut random, &links)(), pick(&mut random, &["live/a", "live/a", "live/b"]));
         let key = if self.publishers.len() == 1 { "live/a" } else { key };
-        let start = pick(&mut random, &[None, None, Some(Start::Gop), Some(Start::Live), Some(Start::Auto)]);
+        let start = pick(
+            &mut random,
+            &[None, None, Some(Start::Gop), Some(Start::Live), Some(Start::Auto)],
+        );
         let count = if random.u32(..8) == 0 { random.u32(2..12) } else { 1 };
         let mut viewer = self.world.viewers(&name, count, player).key(key).link(link);
         if let Some(start) = start {
@@ -219,8 +225,10 @@ impl Draw<'_> {
         }
         if random.u32(..4) == 0 {
             // Joins at a chosen point of the GOP.
-            let event = pick(&mut random, &[MomentKind::Keyframe, MomentKind::Header, MomentKind::Tag]);
-            let count = if event == MomentKind::Tag { random.u32(1..200) } else { random.u32(1..4) };
+            let event =
+                pick(&mut random, &[MomentKind::Keyframe, MomentKind::Header, MomentKind::Tag]);
+            let count =
+                if event == MomentKind::Tag { random.u32(1..200) } else { random.u32(1..4) };
             let publisher = if key == "live/a" { "studio" } else { "garage" };
             viewer = viewer.comes_when(publisher, event, count, random.u64(..30).ms());
         }
@@ -286,7 +294,8 @@ impl Draw<'_> {
         });
         self.family("cut", |draw, random, when| {
             let who = draw.anybody(random);
-            let direction = pick(random, &[Direction::Both, Direction::Both, Direction::Up, Direction::Down]);
+            let direction =
+                pick(random, &[Direction::Both, Direction::Both, Direction::Up, Direction::Down]);
             let lasts = draw.lasts(random, &when, 6.s());
             draw.push(when, &who, Act::Cut(direction, lasts));
         });
@@ -339,11 +348,14 @@ impl Draw<'_> {
         });
         self.family("receive", |draw, random, when| {
             let who = pick(random, &draw.viewers);
-            let [off, on] = pick(random, &[
-                [Receive::Pause, Receive::Resume],
-                [Receive::AudioOff, Receive::AudioOn],
-                [Receive::VideoOff, Receive::VideoOn],
-            ]);
+            let [off, on] = pick(
+                random,
+                &[
+                    [Receive::Pause, Receive::Resume],
+                    [Receive::AudioOff, Receive::AudioOn],
+                    [Receive::VideoOff, Receive::VideoOn],
+                ],
+            );
             let back = draw.lasts(random, &when, 4.s());
             let later = match when.clone() {
                 When::At(at) => When::At(at + back),

@@ -2,6 +2,7 @@
 //! small plan.
 
 pub mod capture;
+pub mod cpu;
 pub mod differential;
 mod draw;
 pub mod goal;
@@ -12,6 +13,7 @@ mod log;
 pub mod neighbour;
 pub mod net;
 mod node;
+mod panics;
 mod peer;
 pub mod plan;
 pub mod publisher;

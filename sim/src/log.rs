@@ -54,8 +54,7 @@ fn is_node_span(metadata: &Metadata<'_>) -> bool {
 fn is_wanted(metadata: &Metadata<'_>) -> bool {
     let is_ours = metadata.is_event() && metadata.target().starts_with("forebay::");
     is_node_span(metadata)
-        || is_ours
-            && (*metadata.level() <= tracing::Level::INFO || metadata.target() == VIEWER_LOG)
+        || is_ours && (*metadata.level() <= tracing::Level::INFO || metadata.target() == VIEWER_LOG)
 }
 
 impl Subscriber for Collector {

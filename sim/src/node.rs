@@ -158,11 +158,11 @@ async fn look_at_gauges(node: Node, hub: Hub) {
         tokio::time::sleep(GAUGE_INTERVAL).await;
         let limits = &node.config.hub;
         let topics = hub.topics();
-        let most = |of: fn(&forebay::hub::TopicInfo) -> u64| topics.iter().map(of).max().unwrap_or(0);
+        let most =
+            |of: fn(&forebay::hub::TopicInfo) -> u64| topics.iter().map(of).max().unwrap_or(0);
         let subscribers = most(|topic| topic.subscribers.len() as u64);
-        let open = node.with(|running| {
-            running.control.as_ref().map_or(0, Control::open_connections) as u64
-        });
+        let open = node
+            .with(|running| running.control.as_ref().map_or(0, Control::open_connections) as u64);
         let gauges = [
             ("ring_pinned_bytes", most(|topic| topic.pinned_bytes), limits.ring.pinned_bytes_max),
             ("ring_tags", most(|topic| topic.ring_tags), limits.ring.tags_max as u64),

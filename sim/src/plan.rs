@@ -369,6 +369,9 @@ pub enum Quirk {
     Swings(u32),
     /// P24: after so many GOPs the stream is deleted and published again on the same connection.
     Republishes(u32),
+    /// Of the pictures only keyframes are sent, and of the sounds every so manyeth: a day's worth
+    /// of stream for the work of an hour.
+    Thin(u32),
     /// P27: stops sending when so many bytes are not acknowledged.
     Window(u32),
 }

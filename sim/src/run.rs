@@ -8,19 +8,21 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use forebay::config::{Builder, Config};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use turmoil::Sim;
 
-use self::agenda::{Agenda, Do};
 pub(crate) use self::agenda::is_of;
+use self::agenda::{Agenda, Do};
 use crate::capture::{Capture, CaptureError};
+use crate::cpu;
 use crate::link::Link;
 use crate::log::Collector;
 use crate::net::{Fabric, HostId, SimNet};
 use crate::node::Node;
+use crate::panics;
 use crate::peer::{self, Order, Peer};
 use crate::plan::{Act, Plan, Play, Publish};
 use crate::random;
@@ -41,12 +43,12 @@ pub struct Run {
     pub trace: Trace,
     /// What the node was configured with.
     pub config: Config,
-    /// What it cost, in time of the machine.
+    /// What it cost, in CPU time.
     pub cost: Duration,
 }
 
 impl Run {
-    /// Simulated seconds per second of this machine.
+    /// Simulated seconds per CPU second.
     pub fn speed(&self) -> f64 {
         self.plan.end.secs_f64() / self.cost.as_secs_f64().max(1e-9)
     }
@@ -74,7 +76,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Carries out a plan.
 pub fn run(plan: &Plan) -> Result<Run, RunError> {
     plan.check().map_err(RunError::Plan)?;
-    let started = Instant::now();
+    let started = cpu::of_thread();
     let recorder = Recorder::new();
     let _panics = panics::watch(recorder.clone());
     let config = config(plan)?;
@@ -87,7 +89,7 @@ pub fn run(plan: &Plan) -> Result<Run, RunError> {
         drop(world);
         Ok::<_, RunError>(trace)
     })?;
-    Ok(Run { plan: plan.clone(), trace, config, cost: started.elapsed() })
+    Ok(Run { plan: plan.clone(), trace, config, cost: cpu::of_thread() - started })
 }
 
 fn config(plan: &Plan) -> Result<Config, RunError> {
@@ -303,54 +305,4 @@ async fn receive_tasks(arriving: Option<UnboundedReceiver<Task>>) -> turmoil::Re
         }
     }
     std::future::pending().await
-}
-
-mod panics {
-    //! A panic anywhere in a run is part of what happened.
-
-    use std::cell::RefCell;
-    use std::panic::{self, PanicHookInfo};
-    use std::sync::Once;
-
-    use crate::net::is_injected_panic;
-    use crate::recorder::Recorder;
-    use crate::trace::{What, Who};
-
-    thread_local! {
-        static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
-    }
-
-    static HOOK: Once = Once::new();
-
-    /// While this lives, panics on this thread go into the trace instead of the standard error.
-    pub(super) struct Watch;
-
-    pub(super) fn watch(recorder: Recorder) -> Watch {
-        HOOK.call_once(|| {
-            let before = panic::take_hook();
-            panic::set_hook(Box::new(move |info| {
-                let recorder = RECORDER.try_with(|cell| cell.borrow().clone()).ok().flatten();
-                match recorder {
-                    Some(recorder) => record(&recorder, info),
-                    None => before(info),
-                }
-            }));
-        });
-        RECORDER.with(|cell| cell.replace(Some(recorder)));
-        Watch
-    }
-
-    impl Drop for Watch {
-        fn drop(&mut self) {
-            RECORDER.with(|cell| cell.replace(None));
-        }
-    }
-
-    fn record(recorder: &Recorder, info: &PanicHookInfo<'_>) {
-        let message = info.payload_as_str().unwrap_or("a panic without words");
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let injected = is_injected_panic(message);
-        let why = format!("{message} at {place}").into();
-        recorder.push(Who::WORLD, What::Panicked { why, injected });
-    }
 }

@@ -4,7 +4,12 @@ mod media;
 mod nodes;
 mod people;
 
-use crate::world::World;
+use crate::invariant::Violation;
+use crate::panics;
+use crate::report::Outcome;
+use crate::run::RunError;
+use crate::trace::Who;
+use crate::world::{Moot, World};
 
 /// A world with a name.
 #[derive(Clone, Copy)]
@@ -13,31 +18,86 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it is about, in a sentence.
     pub about: &'static str,
+    /// Its share of a campaign; 0: only when it is asked for, for it takes long.
+    pub share: u32,
     /// Builds it, runs it, and asks its own questions.
-    pub play: fn(&mut World),
+    play: fn(&mut World),
+}
+
+/// What a scenario asks itself, beside the invariants, as the name of a violation.
+pub const ASKS: &str = "scenario_asks";
+
+impl Scenario {
+    /// Plays it. A violation is in the outcome, and so is a question of its own that was answered
+    /// otherwise than it should.
+    ///
+    /// # Errors
+    ///
+    /// If the plan it makes cannot be carried out.
+    pub fn play(&self, seed: u64) -> Result<Outcome, RunError> {
+        let mut world = World::of_campaign(self.name, seed);
+        let caught = panics::catch(|| (self.play)(&mut world)).err();
+        let (payload, words) = match caught {
+            None => (None, String::new()),
+            Some((payload, words)) => (Some(payload), words),
+        };
+        let payload = match payload.map(|payload| payload.downcast::<RunError>()) {
+            Some(Ok(error)) => return Err(*error),
+            Some(Err(payload)) => Some(payload),
+            None => None,
+        };
+        let own = payload.filter(|payload| !payload.is::<Moot>());
+        let Some(mut outcome) = world.into_outcome() else {
+            return Err(RunError::Plan(format!("{} did not run: {words}", self.name)));
+        };
+        if own.is_some() {
+            let (event, at) =
+                (outcome.run.trace.events.len().saturating_sub(1), outcome.run.plan.end);
+            let kind = "answer of the scenario".to_owned();
+            outcome.violations.push(Violation {
+                invariant: ASKS,
+                at,
+                event,
+                who: Who::WORLD,
+                saw: words,
+                kind,
+            });
+        }
+        Ok(outcome)
+    }
+}
+
+const fn row(
+    name: &'static str,
+    share: u32,
+    play: fn(&mut World),
+    about: &'static str,
+) -> Scenario {
+    Scenario { name, about, share, play }
 }
 
 /// All of them.
+#[rustfmt::skip]
 pub static ALL: &[Scenario] = &[
-    Scenario { name: "smoke", about: "one publisher, a player of each kind, three seconds", play: people::smoke },
-    Scenario { name: "calm", about: "good encoders, ample links, viewers that read", play: people::calm },
-    Scenario { name: "reference", about: "the mix whose speed is promised: 8 viewers, one slow, one late", play: people::reference },
-    Scenario { name: "slow_viewer", about: "a slow, a stuck and a tunnelling viewer beside four healthy ones", play: people::slow_viewer },
-    Scenario { name: "tunnel", about: "a phone loses its link and comes back", play: people::tunnel },
-    Scenario { name: "late_join", about: "joins at every tag of two GOPs, with changing headers", play: people::late_join },
-    Scenario { name: "crowd", about: "a hundred joins in a tenth of a second, at a keyframe, through a narrow NIC", play: people::crowd },
-    Scenario { name: "churn", about: "viewers that come and go all the time", play: people::churn },
-    Scenario { name: "nic_saturation", about: "1000 viewers at 4 Mbit/s against 1, 4.2 or 10 Gbit/s", play: people::nic_saturation },
-    Scenario { name: "publisher_returns", about: "a publisher vanishes and is back before it is missed; another takes its key", play: media::publisher_returns },
-    Scenario { name: "odd_encoder", about: "encoders with two quirks", play: media::odd_encoder },
-    Scenario { name: "endless_gop", about: "no second keyframe, and a small ring", play: media::endless_gop },
-    Scenario { name: "long_day", about: "24 simulated hours, both timestamp wraps", play: media::long_day },
-    Scenario { name: "bad_neighbours", about: "everybody who should not be there, at once", play: nodes::bad_neighbours },
-    Scenario { name: "rolling_restart", about: "two nodes stop and start one after the other; viewers reconnect", play: nodes::rolling_restart },
-    Scenario { name: "crash_loop", about: "a node that dies every few seconds", play: nodes::crash_loop },
-    Scenario { name: "frozen_node", about: "a node stands still, then goes on", play: nodes::frozen_node },
-    Scenario { name: "weather", about: "links of all kinds that fail", play: nodes::weather },
-    Scenario { name: "everything", about: "a random subset of all of the above", play: nodes::everything },
+    row("smoke", 2, people::smoke, "one publisher, a player of each kind, three seconds"),
+    row("calm", 4, people::calm, "good encoders, ample links, viewers that read"),
+    row("reference", 0, people::reference, "the mix whose speed is promised: 8 viewers, one slow, one late"),
+    row("slow_viewer", 2, people::slow_viewer, "a slow, a stuck and a tunnelling viewer beside four healthy ones"),
+    row("tunnel", 2, people::tunnel, "a phone loses its link and comes back"),
+    row("late_join", 2, people::late_join, "joins at every tag of two GOPs, with changing headers"),
+    row("crowd", 1, people::crowd, "a hundred joins in a tenth of a second, at a keyframe, through a narrow NIC"),
+    row("churn", 2, people::churn, "viewers that come and go all the time"),
+    row("nic_saturation", 0, people::nic_saturation, "1000 viewers at 4 Mbit/s against 1, 4.2 or 10 Gbit/s"),
+    row("publisher_returns", 2, media::publisher_returns, "a publisher vanishes and is back before it is missed; another takes its key"),
+    row("odd_encoder", 6, media::odd_encoder, "encoders with two quirks"),
+    row("endless_gop", 2, media::endless_gop, "no second keyframe, and a small ring"),
+    row("long_day", 0, media::long_day, "24 simulated hours, both timestamp wraps"),
+    row("bad_neighbours", 2, nodes::bad_neighbours, "everybody who should not be there, at once"),
+    row("rolling_restart", 2, nodes::rolling_restart, "two nodes stop and start one after the other; viewers reconnect"),
+    row("crash_loop", 2, nodes::crash_loop, "a node that dies every few seconds"),
+    row("frozen_node", 2, nodes::frozen_node, "a node stands still, then goes on"),
+    row("weather", 6, nodes::weather, "links of all kinds that fail"),
+    row("everything", 40, nodes::everything, "a random subset of all of the above"),
 ];
 
 /// The scenario of this name, or the names there are.

@@ -17,6 +17,7 @@
 mod log;
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use crate::link::Link;
@@ -26,6 +27,7 @@ use crate::plan::{
 };
 use crate::random::{self, Rng};
 use crate::report::{self, Outcome};
+use crate::run::RunError;
 use crate::time::SimTime;
 
 pub use self::log::Log;
@@ -55,7 +57,12 @@ pub use crate::plan::Player as Play;
 pub struct World {
     plan: Plan,
     outcome: Option<Outcome>,
+    /// A campaign goes on behind a violation.
+    collects: bool,
 }
+
+/// Unwound with when a scenario need not go on: what it wants to ask is moot.
+pub(crate) struct Moot;
 
 /// The node that peers come to where nothing else is said.
 pub const NODE: &str = "node";
@@ -72,7 +79,12 @@ impl World {
             quiet: None,
             end: SimTime::ZERO,
         };
-        Self { plan, outcome: None }
+        Self { plan, outcome: None, collects: false }
+    }
+
+    /// An empty world that does not make violations panics.
+    pub(crate) fn of_campaign(scenario: &str, seed: u64) -> Self {
+        Self { collects: true, ..Self::new(scenario, seed) }
     }
 
     /// The seed.
@@ -182,25 +194,25 @@ impl World {
     /// With a report, if an invariant does not hold or the plan cannot be carried out: what a test
     /// wants. [`Self::outcome`] tells without panicking, for [`Self::try_run`].
     pub fn run(&mut self, time: Duration) {
-        self.try_run(time);
-        if let Some(outcome) = &self.outcome
-            && !outcome.is_fine()
-        {
-            report::fail(outcome);
+        let tried = self.try_run(time);
+        match (tried, self.outcome.as_ref().filter(|outcome| !outcome.is_fine())) {
+            (Err(error), _) if self.collects => resume_unwind(Box::new(error)),
+            (Ok(()), Some(_)) if self.collects => resume_unwind(Box::new(Moot)),
+            (Err(error), _) => panic!("{error}\n{}", self.plan),
+            (Ok(()), Some(outcome)) => report::fail(outcome),
+            (Ok(()), None) => {}
         }
     }
 
     /// As [`run`](Self::run), and leaves it to the caller what a violation means.
     ///
-    /// # Panics
+    /// # Errors
     ///
     /// If the plan cannot be carried out.
-    pub fn try_run(&mut self, time: Duration) {
+    pub fn try_run(&mut self, time: Duration) -> Result<(), RunError> {
         self.plan.end = SimTime::ZERO + time;
-        match report::run_and_judge(&self.plan) {
-            Ok(outcome) => self.outcome = Some(outcome),
-            Err(error) => panic!("{error}\n{}", self.plan),
-        }
+        self.outcome = Some(report::run_and_judge(&self.plan)?);
+        Ok(())
     }
 
     /// What came of it, once it was run.

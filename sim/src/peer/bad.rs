@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use super::drive::{Happened, next};
 use super::view::finish;
 use super::{HTTP_PORT, Order, PATIENCE, Peer, RTMP_PORT};
-use crate::net::SimStream;
 use crate::neighbour;
+use crate::net::SimStream;
 use crate::plan::Speech;
 use crate::trace::{Close, What};
 

@@ -66,8 +66,8 @@ async fn send(
                 }
             }
         }
-        if let Some((_, bytes, tags)) =
-            waiting.take_if(|(at, ..)| *at <= now && silent_until <= now && writing.bytes.is_empty())
+        if let Some((_, bytes, tags)) = waiting
+            .take_if(|(at, ..)| *at <= now && silent_until <= now && writing.bytes.is_empty())
         {
             writing = Writing { bytes, tags };
             heard_at = now;

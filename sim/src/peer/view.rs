@@ -136,4 +136,3 @@ pub(super) fn append(out: Bytes, more: Vec<u8>) -> Bytes {
         (false, false) => [&out[..], &more].concat().into(),
     }
 }
-

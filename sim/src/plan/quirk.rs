@@ -32,7 +32,7 @@ const FROM_1: RangeInclusive<i64> = 1..=u32::MAX as i64;
 const CHUNK_SIZE: RangeInclusive<i64> = 1..=i32::MAX as i64;
 const SIGNED: RangeInclusive<i64> = i32::MIN as i64..=i32::MAX as i64;
 
-const FORMS: [Form; 31] = [
+const FORMS: [Form; 32] = [
     form("starts-at N", |n, _| Quirk::StartsAt(n as u32)),
     form("no-extended-on-type-3", |_, _| Quirk::NoExtendedOnType3),
     form_of("jumps N ms at tag N", SIGNED, ANY, |by, at| Quirk::Jumps {
@@ -71,6 +71,7 @@ const FORMS: [Form; 31] = [
     form_of("drift N ppm", SIGNED, ANY, |n, _| Quirk::Drift(n as i32)),
     form_of("swings N", FROM_1, ANY, |n, _| Quirk::Swings(n as u32)),
     form_of("republishes after N", FROM_1, ANY, |n, _| Quirk::Republishes(n as u32)),
+    form_of("thin N", FROM_1, ANY, |n, _| Quirk::Thin(n as u32)),
     form_of("window N B", FROM_1, ANY, |n, _| Quirk::Window(n as u32)),
 ];
 
@@ -90,6 +91,7 @@ impl Quirk {
             | Self::Bursts(n)
             | Self::Swings(n)
             | Self::Republishes(n)
+            | Self::Thin(n)
             | Self::Window(n) => [n.into(), 0],
             Self::CompositionTime(n) | Self::Drift(n) => [n.into(), 0],
             Self::Jumps { at_tag, by_ms } => [by_ms.into(), at_tag.into()],

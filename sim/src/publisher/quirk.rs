@@ -40,6 +40,7 @@ pub(super) struct Quirks {
     pub(super) drift: i32,
     pub(super) swings: Option<u32>,
     pub(super) republishes: Option<u32>,
+    pub(super) thin: Option<u32>,
     pub(super) window: Option<u32>,
 }
 
@@ -111,6 +112,7 @@ impl Quirks {
             Quirk::Drift(ppm) => self.drift = ppm,
             Quirk::Swings(factor) => self.swings = Some(factor),
             Quirk::Republishes(after) => self.republishes = Some(after),
+            Quirk::Thin(every) => self.thin = Some(every),
             Quirk::Window(bytes) => self.window = Some(bytes),
         }
     }
@@ -139,7 +141,7 @@ impl Quirks {
         let zero = match quirk {
             Quirk::HeaderChanges { every, .. } | Quirk::Huge { every, .. } => every == 0,
             Quirk::CodecChanges(n) | Quirk::EmptyTags(n) | Quirk::Swings(n) => n == 0,
-            Quirk::Republishes(n) | Quirk::Window(n) | Quirk::Bursts(n) => n == 0,
+            Quirk::Republishes(n) | Quirk::Window(n) | Quirk::Thin(n) | Quirk::Bursts(n) => n == 0,
             Quirk::ChunkSize(size) => size == 0,
             _ => false,
         };

@@ -33,6 +33,7 @@ pub(super) struct Tags {
     rounds: u32,
     keyframes_seen: u32,
     gops: u32,
+    sounds: u32,
     sent: u32,
     /// Metadata and sequence headers as they are now.
     in_force: Vec<CaptureTag>,
@@ -91,6 +92,7 @@ impl Tags {
             rounds: 0,
             keyframes_seen: 0,
             gops: 0,
+            sounds: 0,
             sent: 0,
             in_force: Vec::new(),
             converted: false,
@@ -148,6 +150,9 @@ impl Tags {
                 continue;
             }
             self.change_frame_type(&mut draft);
+            if !self.is_kept(draft.role) {
+                continue;
+            }
             if draft.role == Role::Keyframe {
                 draft.gop = Some(self.gops);
                 self.gops += 1;
@@ -181,6 +186,16 @@ impl Tags {
         } else if draft.role.is_picture() && !is_key && self.quirks.all_keyframes {
             quirk::set_frame_type(&mut draft.tag.payload, 1);
             draft.role = Role::Keyframe;
+        }
+    }
+
+    /// Whether a thin encoder sends it.
+    fn is_kept(&mut self, role: Role) -> bool {
+        let Some(every) = self.quirks.thin else { return true };
+        self.sounds += u32::from(role == Role::Sound);
+        match role {
+            Role::Sound => self.sounds.is_multiple_of(every),
+            role => role == Role::Keyframe || !role.is_picture(),
         }
     }
 

@@ -62,10 +62,13 @@ impl World<'_> {
         let Some(family) = self.plan.family(line) else { return };
         let who = self.recorder.who(&line.who.name);
         let line = line.act.to_string().into();
-        self.recorder.push(who, match begins {
-            true => What::FaultBegins { family, line },
-            false => What::FaultEnds { family, line },
-        });
+        self.recorder.push(
+            who,
+            match begins {
+                true => What::FaultBegins { family, line },
+                false => What::FaultEnds { family, line },
+            },
+        );
     }
 
     fn members(&self, actor: &str) -> Vec<String> {

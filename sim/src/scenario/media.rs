@@ -27,10 +27,7 @@ pub(super) fn odd_encoder(world: &mut World) {
 
 pub(super) fn endless_gop(world: &mut World) {
     world.set("hub.ring_bytes_max=1048576");
-    world
-        .publisher("studio", "obs-720p30-cbr2500")
-        .comes(100.ms())
-        .quirk(Quirk::KeyframeEvery(0));
+    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms()).quirk(Quirk::KeyframeEvery(0));
     world.viewers("before", 2, Play::Rtmp).comes(1.s());
     world.viewers("after", 2, Play::Flv).comes(10.s());
     world.viewer("slow", Play::Rtmp).comes(1.s()).link(Link::dsl());
@@ -39,7 +36,7 @@ pub(super) fn endless_gop(world: &mut World) {
     assert_eq!(world.log("after").pictures(), 0, "its GOP is forgotten: sound until a keyframe");
 }
 
-/// A day, thinly: audio is one tag in fifty, pictures are keyframes only.
+/// A day, thinly: one sound in fifty, of the pictures the keyframes.
 pub(super) fn long_day(world: &mut World) {
     world.tick(20.ms());
     world
@@ -47,7 +44,7 @@ pub(super) fn long_day(world: &mut World) {
         .comes(100.ms())
         .again(5.s())
         .quirk(Quirk::StartsAt(u32::MAX - 6 * 3_600_000))
-        .quirk(Quirk::Thin(100));
+        .quirk(Quirk::Thin(50));
     world.viewer("wall", Play::Rtmp).comes(1.s()).again(5.s());
     world.viewer("desk", Play::Flv).comes(2.s()).again(5.s());
     world.viewer("visitor", Play::Rtmp).comes(3.s()).stay(600.s()).again(1_800.s());

@@ -44,7 +44,8 @@ pub(super) fn slow_viewer(world: &mut World) {
     world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
     world.viewers("sofa", 2, Play::Rtmp);
     world.viewers("desk", 2, Play::Flv);
-    world.viewer("slow", Play::Rtmp).link(narrow(world_rate(world)));
+    let rate = world.random("slow/rate").u64(900_000..2_400_000);
+    world.viewer("slow", Play::Rtmp).link(narrow(rate));
     world.viewer("stuck", Play::Flv).comes(1.s());
     world.viewer("tunnel", Play::Rtmp).comes(1.s());
     world.at(2.s()).stop_reading("stuck", 40.s());
@@ -57,11 +58,6 @@ pub(super) fn slow_viewer(world: &mut World) {
     assert!(world.log("slow").lag() > 0);
     assert!(world.log("stuck").lag() > 0);
     assert!(world.log("tunnel").lag() > 0);
-}
-
-/// From a third of the stream's rate to just below it.
-fn world_rate(world: &World) -> u64 {
-    world.random("slow/rate").u64(900_000..2_400_000)
 }
 
 pub(super) fn tunnel(world: &mut World) {
@@ -125,10 +121,7 @@ pub(super) fn nic_saturation(world: &mut World) {
     let rate = rates[world.seed() as usize % rates.len()];
     world.set("play.write_stall_timeout_ms=60000");
     world.publisher("studio", "obs-1080p30-cbr6000").comes(50.ms());
-    world
-        .viewers("home", 1_000, Play::Rtmp)
-        .comes(1.s())
-        .apart(1.ms());
+    world.viewers("home", 1_000, Play::Rtmp).comes(1.s()).apart(1.ms());
     world.at(10.ms()).does(NODE, Act::Egress(rate, None));
     world.run(16.s());
     let homes = world.log("home");

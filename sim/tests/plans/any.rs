@@ -128,6 +128,7 @@ fn a_quirk(index: u8, n: u32, signed: i32) -> Quirk {
         Quirk::Drift(signed),
         Quirk::Swings(from_1),
         Quirk::Republishes(from_1),
+        Quirk::Thin(from_1),
         Quirk::Window(from_1),
     ];
     quirks[usize::from(index) % quirks.len()]
