@@ -467,6 +467,7 @@ impl Draw<'_> {
             self.world.set("hub.takeover=false");
         }
         if random.u32(..4) == 0 {
+            self.world.set("rtmp.message_len_max=1048576");
             self.world.set(&format!("hub.ring_bytes_max={}", random.u64(1 << 20..4 << 20)));
         }
         if random.u32(..4) == 0 {

@@ -165,6 +165,11 @@ impl Link {
     }
 }
 
+/// To the next microsecond: a rounding down would let more through than there is.
+fn rounded_up(seconds: f64) -> Duration {
+    Duration::from_micros((seconds * 1e6).ceil() as u64)
+}
+
 impl Capacity {
     /// Bits per second at this moment.
     pub fn rate_at(&self, now: SimTime) -> u64 {
@@ -183,7 +188,7 @@ impl Capacity {
         match self {
             Self::Unlimited => now,
             Self::Constant(0) => SimTime::MAX,
-            Self::Constant(rate) => now + Duration::from_secs_f64(bits / *rate as f64),
+            Self::Constant(rate) => now + rounded_up(bits / *rate as f64),
             Self::Trace { steps, period } => {
                 if bits > 0.0 && steps.iter().all(|(_, rate)| *rate == 0) {
                     return SimTime::MAX;
@@ -198,7 +203,7 @@ impl Capacity {
                     let lasts = Duration::from_micros(end - phase);
                     let passes = rate * lasts.as_secs_f64();
                     if passes >= left {
-                        return at + Duration::from_secs_f64(left / rate.max(1.0));
+                        return at + rounded_up(left / rate.max(1.0));
                     }
                     left -= passes;
                     at += lasts;

@@ -40,14 +40,6 @@ impl Subject {
             }
         }
     }
-
-    /// The command that shows it again.
-    pub(crate) fn replay(&self) -> String {
-        match scenario::find(&self.subject) {
-            Ok(scenario) => format!("cargo sim {} --seed {}", scenario.name, self.seed),
-            Err(_) => format!("cargo sim replay {}", self.subject),
-        }
-    }
 }
 
 /// The plan in this file.
