@@ -212,6 +212,9 @@ impl Ring {
         // Encoders say headers and metadata with time 0, whatever time their media have.
         if class != Class::Header {
             self.advance_clock(tag.kind, tag.timestamp);
+            // They belong to what follows: a pause before it is nobody's backlog.
+            let headers = self.entries.iter_mut().rev().take_while(|e| e.class == Class::Header);
+            headers.for_each(|header| header.clock_ms = self.clock_ms);
         }
         if let Some(headers) = entry_headers {
             self.entry_points.push_back(EntryPoint { number: self.end(), headers });
@@ -360,5 +363,15 @@ mod tests {
         }
         assert_eq!(ring.clock_ms(), 80);
         assert_eq!(ring.last_timestamp(), Timestamp::from_ms(9_080));
+    }
+
+    #[test]
+    fn headers_are_as_old_as_what_follows_them() {
+        let mut ring = Ring::new(limits());
+        push(&mut ring, 0, 1, true);
+        push_class(&mut ring, Class::Header, 0, 1, false);
+        push_class(&mut ring, Class::Header, 6_000, 1, false);
+        push(&mut ring, 6_000, 1, true);
+        assert_eq!(ring.clock_ms() - ring.clock_at(1), 0, "no backlog behind a pause");
     }
 }
