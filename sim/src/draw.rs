@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use crate::capture::Capture;
 use crate::link::{Capacity, Link, Loss};
 use crate::plan::{
     Act, Actor, Direction, Leave, Line, Moment, MomentKind, Player, Quirk, Receive, Speech, Start,
     When,
 };
+use crate::publisher::Encoder;
 use crate::random::Rng;
 use crate::time::SimTime;
 use crate::world::{NODE, Units as _, World};
@@ -120,7 +122,15 @@ impl World {
     /// at three fifths of it.
     pub(crate) fn draw(&mut self, mix: Mix, time: Duration) {
         let quiet = time.mul_f64(0.6);
-        Draw { mix, quiet, world: self, publishers: Vec::new(), viewers: Vec::new() }.all();
+        Draw {
+            mix,
+            quiet,
+            world: self,
+            publishers: Vec::new(),
+            keys: Vec::new(),
+            viewers: Vec::new(),
+        }
+        .all();
         if mix != NOTHING {
             self.quiet(quiet);
         }
@@ -132,6 +142,8 @@ struct Draw<'a> {
     quiet: Duration,
     world: &'a mut World,
     publishers: Vec<String>,
+    /// What each of them publishes.
+    keys: Vec<String>,
     viewers: Vec<String>,
 }
 
@@ -185,19 +197,26 @@ impl Draw<'_> {
         let is_odd = self.mix.odd_encoders && random.u32(..3) == 0;
         let capture =
             if is_odd { pick(&mut random, &ODD_CAPTURES) } else { pick(&mut random, &CAPTURES) };
-        let is_recorded_on_the_wire = capture.contains("publish") || capture.starts_with("gst");
-        let quirks = match self.mix.odd_encoders && !is_recorded_on_the_wire {
-            true => (0..random.u32(..3)).map(|_| quirk(&mut random)).collect(),
-            false => Vec::new(),
-        };
         let mut publisher = self.world.publisher(name, capture);
         publisher = publisher.key(["live/a", "live/b"][index as usize % 2]);
+        let Ok(capture) = Capture::load(capture) else { return };
+        if let Some(wire) = &capture.wire {
+            publisher = publisher.key(&wire.key).once();
+        } else if self.mix.odd_encoders {
+            for _ in 0..random.u32(..3) {
+                let quirk = quirk(&mut random);
+                let mut with_it = publisher.line().clone();
+                with_it.quirks.push(quirk);
+                // Some make no sense with this recording, or with each other.
+                if Encoder::check(&with_it, &capture).is_ok() {
+                    publisher = publisher.quirk(quirk);
+                }
+            }
+        }
         if self.mix.restless_publishers || self.mix.network || self.mix.node {
             publisher = publisher.again(random.u64(100..2_000).ms());
         }
-        for quirk in quirks {
-            publisher = publisher.quirk(quirk);
-        }
+        self.keys.push(publisher.line().key.clone());
         drop(publisher);
         self.publishers.push(name.to_owned());
     }
@@ -208,15 +227,16 @@ impl Draw<'_> {
         let player =
             pick(&mut random, &[Player::Rtmp, Player::Rtmp, Player::Flv, Player::Flv, Player::Rml]);
         let links = [Link::lan as fn() -> Link, Link::fiber, Link::dsl, Link::far, Link::satellite];
-        let (link, key) =
-            (pick(&mut random, &links)(), pick(&mut random, &["live/a", "live/a", "live/b"]));
-        let key = if self.publishers.len() == 1 { "live/a" } else { key };
+        let link = pick(&mut random, &links)();
+        // Two of three want the first stream.
+        let stream = (random.usize(..3) / 2).min(self.keys.len() - 1);
+        let (key, publisher) = (self.keys[stream].clone(), self.publishers[stream].clone());
         let start = pick(
             &mut random,
             &[None, None, Some(Start::Gop), Some(Start::Live), Some(Start::Auto)],
         );
         let count = if random.u32(..8) == 0 { random.u32(2..12) } else { 1 };
-        let mut viewer = self.world.viewers(&name, count, player).key(key).link(link);
+        let mut viewer = self.world.viewers(&name, count, player).key(&key).link(link);
         if let Some(start) = start {
             viewer = viewer.start(start);
         }
@@ -229,8 +249,7 @@ impl Draw<'_> {
                 pick(&mut random, &[MomentKind::Keyframe, MomentKind::Header, MomentKind::Tag]);
             let count =
                 if event == MomentKind::Tag { random.u32(1..200) } else { random.u32(1..4) };
-            let publisher = if key == "live/a" { "studio" } else { "garage" };
-            viewer = viewer.comes_when(publisher, event, count, random.u64(..30).ms());
+            viewer = viewer.comes_when(&publisher, event, count, random.u64(..30).ms());
         }
         if self.mix != NOTHING && random.u32(..2) == 0 {
             viewer = viewer.again(random.u64(100..1_500).ms());

@@ -4,6 +4,7 @@ mod connection;
 mod matching;
 mod published;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -79,10 +80,13 @@ impl Ledger {
             let bad = got.iter().filter(|tag| tag.is_bad()).count();
             (bad, index, got)
         });
-        // A tie goes to the oldest: the one that had begun when it joined.
-        let Some((_, topic, got)) = matched.min_by_key(|(bad, index, _)| (*bad, *index)) else {
-            return;
+        // An encoder that comes back may say the same again: a tie goes to the newest that had begun.
+        let first = connection.got.first().map_or(SimTime::MAX, |got| got.at);
+        let likelihood = |(bad, index, _): &(usize, usize, Vec<GotTag>)| {
+            let began_later = self.topics[*index].began() > first + matching::UNSEEN;
+            (*bad, began_later, Reverse(*index))
         };
+        let Some((_, topic, got)) = matched.min_by_key(likelihood) else { return };
         let holes = matching::holes(&self.topics[topic], &got);
         let connection = &mut self.connections[index];
         (connection.topic, connection.got, connection.holes) = (Some(topic), got, holes);
@@ -98,6 +102,7 @@ impl Ledger {
         self.connections
             .iter()
             .filter_map(|connection| Some((connection, self.topic_of(connection)?)))
+            .filter(|(_, topic)| !topic.is_partial)
     }
 
     /// Every publication of a stream at a node, with its connection.
@@ -166,6 +171,10 @@ impl Reader {
                 let life = self.life(*who);
                 let topic = self.topic(*who, key, life, *number);
                 topic.enter(PublishedTag::new(index, *at, *session, *number, *tag));
+            }
+            What::Missed { key, .. } => {
+                let life = self.life(*who);
+                self.topic(*who, key, life, u64::MAX).is_partial = true;
             }
             What::Over { key } => {
                 let life = self.life(*who);

@@ -133,7 +133,7 @@ async fn witness(node: Node, hub: Hub, key: String) {
                 }
                 // Headers in force when it came.
                 Delivery::Tag { number: None, .. } => continue,
-                Delivery::Lag(_) => continue,
+                Delivery::Lag(lag) => What::Missed { key: shared.clone(), tags: lag.tags },
                 Delivery::End => What::Over { key: shared.clone() },
                 Delivery::Disconnected => break,
             };

@@ -111,6 +111,15 @@ enum Phase {
 const CONNECT: f64 = 1.0;
 
 impl Encoder {
+    /// Whether an encoder can do what this line of a plan wants of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn check(publish: &plan::Publish, capture: &Arc<Capture>) -> Result<(), String> {
+        Self::new(publish, capture.clone(), 0).map(drop)
+    }
+
     /// An encoder at the end of a connection that has just been opened.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use crate::node::Node;
 use crate::panics;
 use crate::peer::{self, Order, Peer};
 use crate::plan::{Act, Plan, Play, Publish};
+use crate::publisher::Encoder;
 use crate::random;
 use crate::recorder::Recorder;
 use crate::time::SimTime;
@@ -151,6 +152,8 @@ impl<'a> World<'a> {
         for line in &plan.lines {
             if let Act::Publish(publish) = &line.act {
                 let capture = Capture::load(&publish.capture)?;
+                let checked = Encoder::check(publish, &capture);
+                checked.map_err(|why| RunError::Plan(format!("{}: {why}", line.who.name)))?;
                 captures.insert(publish.capture.clone(), capture);
             }
         }

@@ -87,6 +87,13 @@ pub enum What {
         /// The tag.
         tag: TagSeen,
     },
+    /// More entered at once than the hub keeps: that subscriber did not see some of it.
+    Missed {
+        /// The stream.
+        key: Arc<str>,
+        /// So many.
+        tags: u64,
+    },
     /// The stream is over, as that subscriber saw it.
     Over {
         /// The stream.
@@ -297,6 +304,7 @@ impl fmt::Display for What {
             Self::Entered { key, session, number, tag } => {
                 write!(f, "{key} session {session} number {number}: {tag}")
             }
+            Self::Missed { key, tags } => write!(f, "{key}: {tags} tags entered unseen"),
             Self::Over { key } => write!(f, "{key} is over"),
             Self::Lag { cause, tags, bytes } => {
                 write!(f, "lost {tags} tags, {bytes} bytes: {cause:?}")

@@ -246,6 +246,14 @@ impl fmt::Debug for World {
 pub struct PublisherRef<'a>(&'a mut Line);
 
 impl PublisherRef<'_> {
+    /// Its line so far.
+    pub(crate) fn line(&self) -> &Publish {
+        match &self.0.act {
+            Act::Publish(publish) => publish,
+            _ => unreachable!("a publisher's line publishes"),
+        }
+    }
+
     fn with(self, f: impl FnOnce(&mut Publish)) -> Self {
         if let Act::Publish(publish) = &mut self.0.act {
             f(publish);

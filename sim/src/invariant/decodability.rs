@@ -190,7 +190,12 @@ pub(super) fn snapshot(run: &Judged<'_>) -> Verdict {
         }
         let cached = run.cached_keyframe(topic, from).filter(|_| run.starts_with_gop(connection));
         let newest = topic.entered_by(to + run.limits.unseen());
-        if cached.is_some()
+        // A header that comes meanwhile begins anew: what was cached before it is of no use.
+        let is_stable = cached.is_some_and(|keyframe| {
+            let meanwhile = topic.tags.get(keyframe..newest).unwrap_or_default();
+            meanwhile.iter().all(|tag| tag.tag.role != Role::Header)
+        });
+        if is_stable
             && run.cached_keyframe(topic, to).is_some()
             && topic.tags[place].session == topic.tags[end - 1].session
             && topic.tags[place].keyframe != Some(place as u32)

@@ -10,7 +10,8 @@ use crate::plan::{Quirk, Speech};
 use crate::trace::Close;
 
 fn sessions<'r>(run: &'r Judged<'_>) -> impl Iterator<Item = (&'r Topic, &'r Session)> {
-    run.ledger.topics.iter().flat_map(|topic| topic.sessions.iter().map(move |s| (topic, s)))
+    let whole = run.ledger.topics.iter().filter(|topic| !topic.is_partial);
+    whole.flat_map(|topic| topic.sessions.iter().map(move |s| (topic, s)))
 }
 
 /// I1.
@@ -43,7 +44,9 @@ fn lost_tails(run: &Judged<'_>) -> impl Iterator<Item = Finding> {
                 || c.dialed.at > by
                 || c.over_at() + Duration::from_secs(5) < connection.dialed.at
         });
+        let mut topics = run.ledger.topics.iter().filter(|t| t.node == connection.node);
         let is_fair = alone
+            && topics.all(|topic| topic.key != publication.key || !topic.is_partial)
             && by <= run.end()
             && connection.errors.is_empty()
             && run.is_undisturbed(connection, connection.dialed.at, by);

@@ -136,29 +136,45 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
 }
 
 /// Within this time after a join the witness may know less than the joiner. Wide enough for the way.
-const UNSEEN: Duration = Duration::from_millis(500);
+pub(super) const UNSEEN: Duration = Duration::from_millis(500);
 
 fn match_media(topic: &Topic, got: &mut [GotTag]) {
+    let media: Vec<_> = (0..got.len()).filter(|index| is_media(&got[*index].tag)).collect();
     let mut next = 0;
     let mut seen = vec![false; topic.tags.len()];
-    for entry in got.iter_mut().filter(|entry| is_media(&entry.tag)) {
-        let between = topic.tags[next as usize..].iter().take_while(|tag| !is_media(&tag.tag));
-        let adjacent = next + between.count() as u32;
-        let is_adjacent =
-            topic.tags.get(adjacent as usize).is_some_and(|known| known.tag == entry.tag);
-        let place = if is_adjacent { Some(adjacent) } else { topic.find(&entry.tag, next) };
-        entry.matched = match place {
+    for (nth, index) in media.iter().enumerate() {
+        let tag = got[*index].tag;
+        let adjacent = topic.media_from(next).next().filter(|_| next > 0);
+        let place = match adjacent.filter(|place| topic.tags[*place as usize].tag == tag) {
+            Some(place) => Some(place),
+            None => likeliest(topic, got, &media[nth..], next),
+        };
+        got[*index].matched = match place {
             Some(place) => {
                 seen[place as usize] = true;
                 next = place + 1;
                 Matched::Place { place, is_sure: true }
             }
-            None => match topic.find(&entry.tag, 0) {
+            None => match topic.find(&tag, 0) {
                 Some(place) => Matched::Late { place, is_twice: seen[place as usize] },
                 None => Matched::Foreign,
             },
         };
     }
+}
+
+/// Which of the equal tags from `next` on the first of `media` is: an encoder that comes back says
+/// the same again. The one that what follows fits best; if they fit alike, the newest there was.
+fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], next: u32) -> Option<u32> {
+    let first = &got[*media.first()?];
+    let mut all = topic.find_all(&first.tag, next).peekable();
+    let earliest = *all.peek()?;
+    let had_entered = |place: &u32| topic.tags[*place as usize].at <= first.at + UNSEEN;
+    let fit = |place: u32| {
+        let places = topic.media_from(place).zip(media);
+        places.take_while(|(p, index)| topic.tags[*p as usize].tag == got[**index].tag).count()
+    };
+    all.filter(had_entered).max_by_key(|place| (fit(*place), *place)).or(Some(earliest))
 }
 
 /// What is neither picture nor sound, after a tag at `last` and before one at `next`.
@@ -173,15 +189,15 @@ fn match_between(topic: &Topic, run: &mut [GotTag], last: u32, next: Option<u32>
                 after = place + 1;
                 Matched::Place { place, is_sure }
             }
-            None => repeated_or_late(topic, &entry.tag, last, end),
+            None => repeated_or_late(topic, entry, last, end),
         };
     }
 }
 
-fn repeated_or_late(topic: &Topic, tag: &TagSeen, last: u32, end: u32) -> Matched {
-    match topic.repeats(tag, end) {
+fn repeated_or_late(topic: &Topic, entry: &GotTag, last: u32, end: u32) -> Matched {
+    match topic.repeats(&entry.tag, known_by(topic, entry, end)) {
         true => Matched::Repeated { is_sure: true },
-        false => match topic.find(tag, 0).filter(|place| *place <= last) {
+        false => match topic.find(&entry.tag, 0).filter(|place| *place <= last) {
             Some(place) => Matched::Late { place, is_twice: false },
             None => Matched::Foreign,
         },
@@ -201,11 +217,20 @@ fn match_prelude(topic: &Topic, run: &mut [GotTag], joined: u32, next: Option<u3
         entry.matched = if adjoins {
             before -= 1;
             Matched::Place { place: before, is_sure: false }
-        } else if topic.repeats(&entry.tag, end) {
+        } else if topic.repeats(&entry.tag, known_by(topic, entry, end)) {
             Matched::Repeated { is_sure: !is_published }
         } else {
             Matched::Foreign
         };
+    }
+}
+
+/// Up to where something said again before the tag at `end` may be from: headers are those of that
+/// tag, metadata are the newest.
+fn known_by(topic: &Topic, entry: &GotTag, end: u32) -> u32 {
+    match entry.tag.role {
+        Role::Script => end.max(topic.entered_by(entry.at + UNSEEN) as u32),
+        _ => end,
     }
 }
 

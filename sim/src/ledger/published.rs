@@ -28,6 +28,9 @@ pub struct Topic {
     pub sessions: Vec<Session>,
     /// When the stream was seen to be over, and how many tags it had.
     pub overs: Vec<Told>,
+    /// More came at once than the ring holds: some tags entered unseen, and nothing that has to do
+    /// with them can be judged.
+    pub is_partial: bool,
     /// Fingerprints of the tags, sorted, each with its place.
     exact: Vec<(u64, u32)>,
     /// Fingerprints without timestamps of what is no picture and no sound, sorted.
@@ -127,7 +130,8 @@ impl Topic {
     pub(crate) fn new(node: Who, key: Arc<str>, life: usize) -> Self {
         let (tags, sessions, overs) = (Vec::new(), Vec::new(), Vec::new());
         let (exact, repeatable) = (Vec::new(), Vec::new());
-        Self { node, key, life, tags, sessions, overs, exact, repeatable }
+        let is_partial = false;
+        Self { node, key, life, tags, sessions, overs, is_partial, exact, repeatable }
     }
 
     pub(super) fn enter(&mut self, tag: PublishedTag) {
@@ -263,10 +267,21 @@ impl Topic {
 
     /// The first place from `from` on with exactly this tag.
     pub fn find(&self, tag: &TagSeen, from: u32) -> Option<u32> {
-        let print = exact(tag);
+        self.find_all(tag, from).next()
+    }
+
+    /// All places from `from` on with exactly this tag.
+    pub(super) fn find_all(&self, tag: &TagSeen, from: u32) -> impl Iterator<Item = u32> {
+        let (tag, print) = (*tag, exact(tag));
         let start = self.exact.partition_point(|known| *known < (print, from));
-        let same = self.exact[start..].iter().take_while(|(known, _)| *known == print);
-        same.map(|(_, place)| *place).find(|place| self.tags[*place as usize].tag == *tag)
+        let same = self.exact[start..].iter().take_while(move |(known, _)| *known == print);
+        same.map(|(_, place)| *place).filter(move |place| self.tags[*place as usize].tag == tag)
+    }
+
+    /// Places of pictures and sounds from `from` on.
+    pub(super) fn media_from(&self, from: u32) -> impl Iterator<Item = u32> {
+        let places = from..self.tags.len() as u32;
+        places.filter(|place| is_media(&self.tags[*place as usize].tag))
     }
 
     /// Whether such a tag, no picture and no sound, was published before this place, at any time

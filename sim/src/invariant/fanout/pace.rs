@@ -103,7 +103,7 @@ fn unfair_window(run: &Judged<'_>, node: &str, bits: u64, from: SimTime) -> Opti
     let viewers: Vec<_> = run.ledger.connections.iter().filter(here).collect();
     let first = viewers.first()?;
     let play = run.cast.play(first.who)?;
-    let topic = run.ledger.topic_of(first)?;
+    let topic = run.ledger.topic_of(first).filter(|topic| !topic.is_partial)?;
     let equal = viewers.len() >= 4
         && viewers.iter().all(|c| {
             let same = run.cast.play(c.who).is_some_and(|p| {
@@ -180,6 +180,10 @@ pub(in crate::invariant) fn first_picture(run: &Judged<'_>) -> Verdict {
         }
         let joined = topic.entered_by(run.told_to_play(connection) + run.limits.unseen());
         run.cached_keyframe(topic, run.told_to_play(connection))?;
+        let session = |place: usize| topic.tags.get(place).map(|tag| tag.session);
+        if session(keyframe) != session(joined.saturating_sub(1)) {
+            return None; // It asked for one stream and was given another.
+        }
         let bytes = topic.sums_before(joined).bytes - topic.tags[keyframe].before.bytes;
         let rate = rate(&play.link, &play.link.down).max(1);
         let transfer = Duration::from_secs_f64((bytes + 8_192) as f64 * 8.0 / rate as f64);
