@@ -1,0 +1,131 @@
+//! Who gets a lane: nodes, publishers, viewers, and who should not be there; crowds share one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::story::Story;
+use crate::invariant::Part;
+use crate::trace::Who;
+
+/// With more peers than this, those with one name and many numbers share a lane.
+const PEERS_MAX: usize = 18;
+
+/// A group this large is condensed where there are too many.
+const GROUP_MIN: usize = 4;
+
+/// A row of the picture.
+pub(super) struct Lane {
+    pub(super) role: Role,
+    pub(super) name: String,
+    /// One, or a whole crowd.
+    pub(super) members: Vec<Who>,
+}
+
+/// What is drawn in a lane.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    Node,
+    Publisher,
+    Viewer,
+    /// A peer that speaks as it should not.
+    Neighbour,
+}
+
+impl Lane {
+    pub(super) fn height(&self) -> f64 {
+        match self.role {
+            Role::Node => 32.0,
+            Role::Publisher => 50.0,
+            Role::Viewer => 48.0,
+            Role::Neighbour => 22.0,
+        }
+    }
+
+    pub(super) fn is_crowd(&self) -> bool {
+        self.members.len() > 1
+    }
+}
+
+/// The lanes from top to bottom, and how many peers got none.
+pub(super) fn arrange(story: &Story<'_>, lanes_max: usize) -> (Vec<Lane>, usize) {
+    let mut lanes: Vec<_> =
+        story.nodes().map(|node| lane(Role::Node, story.name(node), vec![node])).collect();
+    let mut peers: Vec<(Role, Who)> = story.peers().map(|peer| (role(story, peer), peer)).collect();
+    peers.sort();
+    let accused: BTreeSet<Who> =
+        story.outcome.violations.iter().map(|violation| violation.who).collect();
+    let crowds = crowds(story, &peers);
+    let mut begun = BTreeSet::new();
+    for (role, peer) in &peers {
+        let key = (*role, stem(story.name(*peer)));
+        let crowd = crowds.get(&key).filter(|_| !accused.contains(peer));
+        let Some(members) = crowd else {
+            lanes.push(lane(*role, story.name(*peer), vec![*peer]));
+            continue;
+        };
+        if begun.insert(key) {
+            let members: Vec<_> =
+                members.iter().copied().filter(|who| !accused.contains(who)).collect();
+            lanes.push(lane(*role, key.1, members));
+        }
+    }
+    let is_accused = |lane: &Lane| lane.members.iter().any(|who| accused.contains(who));
+    let mut left = lanes.len().saturating_sub(lanes_max);
+    let mut hidden = 0;
+    for index in (0..lanes.len()).rev() {
+        if left > 0 && !is_accused(&lanes[index]) {
+            hidden += lanes.remove(index).members.len();
+            left -= 1;
+        }
+    }
+    (lanes, hidden)
+}
+
+fn lane(role: Role, name: &str, members: Vec<Who>) -> Lane {
+    let name = match members.len() {
+        1 => name.to_owned(),
+        count => format!("{name} × {count}"),
+    };
+    Lane { role, name, members }
+}
+
+/// What the plan says it is; of whom the plan does not speak, what it does.
+fn role(story: &Story<'_>, peer: Who) -> Role {
+    match story.cast.part(peer) {
+        Some(Part::Publisher(_)) => Role::Publisher,
+        Some(Part::Viewer(_)) => Role::Viewer,
+        Some(Part::Bad(_)) => Role::Neighbour,
+        None if story.connections(peer).any(|c| !c.publications.is_empty()) => Role::Publisher,
+        None if story.connections(peer).any(|c| c.playing.is_some()) => Role::Viewer,
+        None => Role::Neighbour,
+    }
+}
+
+/// Peers that share a lane, by what they have in common.
+fn crowds<'a>(story: &'a Story<'_>, peers: &[(Role, Who)]) -> BTreeMap<(Role, &'a str), Vec<Who>> {
+    let mut crowds: BTreeMap<_, Vec<Who>> = BTreeMap::new();
+    if peers.len() > PEERS_MAX {
+        for (role, peer) in peers.iter().filter(|(role, _)| *role == Role::Viewer) {
+            crowds.entry((*role, stem(story.name(*peer)))).or_default().push(*peer);
+        }
+        crowds.retain(|_, members| members.len() >= GROUP_MIN);
+    }
+    crowds
+}
+
+/// A name without its number.
+fn stem(name: &str) -> &str {
+    let stem = name.trim_end_matches(|char: char| char.is_ascii_digit());
+    let stem = if stem.len() < name.len() { stem.trim_end_matches('-') } else { stem };
+    if stem.is_empty() { name } else { stem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stem;
+
+    #[test]
+    fn members_of_a_group_have_one_stem() {
+        let stems = ["crowd-17", "join150", "desk", "7", "a-"].map(stem);
+        assert_eq!(stems, ["crowd", "join", "desk", "7", "a-"]);
+    }
+}
