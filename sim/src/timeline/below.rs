@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::story::Story;
 use super::text::{Text, clip};
 use super::{Detail, LeftOut, gauges};
-use crate::trace::{Event, What, Who};
+use crate::trace::{Event, Level, What, Who};
 
 /// Characters of a line; what a peer says may be of any length.
 const LINE_LEN: usize = 240;
@@ -16,7 +16,6 @@ pub(super) fn write(story: &Story<'_>, detail: Detail, left_out: &mut LeftOut) -
     trace(story, detail.trace_lines, &mut out);
     out.push_str("</section>\n<section class=\"plan\">");
     plan(story, detail.plan_lines, left_out, &mut out);
-    out.push_str("</section>\n<section class=\"gauges\">");
     gauges::write(story, &mut out);
     goals(story, &mut out);
     out.push_str("</section>\n</main>\n");
@@ -74,7 +73,7 @@ fn trace(story: &Story<'_>, lines_max: usize, out: &mut String) {
             "<h2>Up to the violation: {}, and what was done to the world</h2>\n",
             Text(&clip(story.name(who), 60))
         ),
-        None => out.push_str("<h2>What happened, without tags and gauges</h2>\n"),
+        None => out.push_str("<h2>What happened, but for what went well</h2>\n"),
     }
     out.push_str("<pre>");
     if before > 0 {
@@ -94,11 +93,15 @@ fn trace(story: &Story<'_>, lines_max: usize, out: &mut String) {
     out.push_str("</pre>");
 }
 
+/// What goes well needs no line.
 fn is_news(what: &What) -> bool {
-    !matches!(
-        what,
-        What::Sent(_) | What::Got(_) | What::Entered { .. } | What::Gauge { .. } | What::Goal(_)
-    )
+    match what {
+        What::Sent(_) | What::Got(_) | What::Entered { .. } | What::Gauge { .. } => false,
+        What::Goal(_) | What::Dialed { .. } | What::Connected | What::Playing { .. } => false,
+        What::Log { level, .. } => *level > Level::Info,
+        What::Account(account) => account.lag > 0,
+        _ => true,
+    }
 }
 
 fn class_of_event(what: &What) -> &'static str {

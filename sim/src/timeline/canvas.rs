@@ -15,6 +15,9 @@ const LABEL_LEN: usize = 48;
 /// Pixels of a label's character, roughly.
 const CHAR_WIDTH: f64 = 5.7;
 
+/// From a mark's middle to what is written beside it.
+const MARK_WIDTH: f64 = 7.0;
+
 /// The narrowest that anything is drawn: a lag of one tag must be seen, too.
 const SPAN_MIN: f64 = 2.0;
 
@@ -34,6 +37,7 @@ struct Label {
     x: f64,
     class: &'static str,
     text: String,
+    aside: f64,
 }
 
 /// From when to when, and where in the lane.
@@ -104,9 +108,18 @@ impl Canvas {
     /// Words at a moment. Labels of one line that would stand on one another are hidden until
     /// there is room for them.
     pub(super) fn label(&mut self, class: &'static str, at: SimTime, y: f64, text: &str) {
+        self.say(class, at, y, text, 3.0);
+    }
+
+    /// As [`Self::label`], beside a mark.
+    pub(super) fn label_beside(&mut self, class: &'static str, at: SimTime, y: f64, text: &str) {
+        self.say(class, at, y, text, MARK_WIDTH);
+    }
+
+    fn say(&mut self, class: &'static str, at: SimTime, y: f64, text: &str, aside: f64) {
         if self.has_room() {
             let (x, text) = (self.scale.x(at), clip(text, LABEL_LEN));
-            self.labels.push(Label { y, x, class, text });
+            self.labels.push(Label { y, x, class, text, aside });
         }
     }
 
@@ -118,8 +131,8 @@ impl Canvas {
         // Stable: of two labels at one place the one that was said first stays.
         self.labels.sort_by(|a, b| a.y.total_cmp(&b.y).then(a.x.total_cmp(&b.x)));
         let mut taken = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-        for Label { y, x, class, text } in &self.labels {
-            let width = text.chars().count() as f64 * CHAR_WIDTH + 4.0;
+        for Label { y, x, class, text, aside } in &self.labels {
+            let width = text.chars().count() as f64 * CHAR_WIDTH + aside + 2.0;
             let end = if taken.0 == *y { taken.1 } else { f64::NEG_INFINITY };
             // At the right border it stands to the left of its moment.
             let is_left = x + width > WIDTH;
@@ -135,7 +148,7 @@ impl Canvas {
             put!(
                 out,
                 r#"<text class="l {class}{left}{off}" x="{}" y="{y}">{}</text></g>"#,
-                if is_left { -3 } else { 3 },
+                Px(if is_left { -aside } else { *aside }),
                 Text(text)
             );
         }

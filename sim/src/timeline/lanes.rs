@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::story::Story;
 use crate::invariant::Part;
+use crate::plan::Act;
+use crate::run::is_of;
 use crate::trace::Who;
 
 /// With more peers than this, those with one name and many numbers share a lane.
-const PEERS_MAX: usize = 18;
+const PEERS_MAX: usize = 12;
 
 /// A group this large is condensed where there are too many.
 const GROUP_MIN: usize = 4;
@@ -49,8 +51,8 @@ impl Lane {
 pub(super) fn arrange(story: &Story<'_>, lanes_max: usize) -> (Vec<Lane>, usize) {
     let mut lanes: Vec<_> =
         story.nodes().map(|node| lane(Role::Node, story.name(node), vec![node])).collect();
-    let mut peers: Vec<(Role, Who)> = story.peers().map(|peer| (role(story, peer), peer)).collect();
-    peers.sort();
+    let mut peers: Vec<_> = story.peers().map(|peer| (role(story, peer), peer)).collect();
+    peers.sort_by_key(|(role, peer)| (*role, plan_line(story, *peer), *peer));
     let accused: BTreeSet<Who> =
         story.outcome.violations.iter().map(|violation| violation.who).collect();
     let crowds = crowds(story, &peers);
@@ -86,6 +88,17 @@ fn lane(role: Role, name: &str, members: Vec<Who>) -> Lane {
         count => format!("{name} × {count}"),
     };
     Lane { role, name, members }
+}
+
+/// Where the plan introduces somebody: its order is the one that the reader knows.
+fn plan_line(story: &Story<'_>, peer: Who) -> usize {
+    let name = story.name(peer);
+    let lines = &story.outcome.run.plan.lines;
+    let mut comes = lines.iter().map(|line| {
+        matches!(line.act, Act::Publish(_) | Act::Play(_) | Act::Speak { .. })
+            && is_of(name, &line.who.name)
+    });
+    comes.position(|is_it| is_it).unwrap_or(lines.len())
 }
 
 /// What the plan says it is; of whom the plan does not speak, what it does.

@@ -10,6 +10,6 @@ pub(super) fn draw(story: &Story<'_>, lane: &Lane, canvas: &mut Canvas) {
     for connection in lane.members.iter().flat_map(|who| story.connections(*who)) {
         let y = lane.height() - 9.0;
         peer::draw_connection(story, connection, canvas, y);
-        peer::draw_told(story, connection, canvas, y + 2.0);
+        peer::draw_told(story, connection, canvas, y + 2.0, y - 1.0);
     }
 }

@@ -52,7 +52,7 @@ fn draw_process(story: &Story<'_>, node: Who, canvas: &mut Canvas, y: f64) {
     for (from, to, why) in story.downs(node) {
         let title = format!("{from} … {to} s\n{name} has {why}");
         canvas.span("down", Span { from, to, y: 0.0, height: y + BAR + 4.0 }, &title);
-        canvas.label("error-words", from, y + BAR - 1.0, &format!("  {why}"));
+        canvas.label_beside("error-words", from, y + BAR - 1.0, why);
     }
 }
 
@@ -91,11 +91,11 @@ fn draw_words(story: &Story<'_>, node: Who, canvas: &mut Canvas, y: f64) {
             What::Panicked { why, injected } => {
                 let planned = if *injected { " as planned" } else { "" };
                 canvas.mark("error", at, y, &format!("{at} s\n{name} panicked{planned}: {why}"));
-                canvas.label("error-words", at, y + 3.5, &format!("  panic{planned}"));
+                canvas.label_beside("error-words", at, y + 3.5, &format!("panic{planned}"));
             }
             What::Log { level: Level::Error, text } => {
                 canvas.mark("error", at, y, &format!("{at} s\n{name} log ERROR: {text}"));
-                canvas.label("error-words", at, y + 3.5, &format!("  {}", clip(text, 30)));
+                canvas.label_beside("error-words", at, y + 3.5, &clip(text, 30));
             }
             What::Log { level: Level::Warn, text } => {
                 canvas.mark("warn", at, y, &format!("{at} s\n{name} log WARN: {text}"));

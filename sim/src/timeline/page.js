@@ -26,7 +26,7 @@ function declutter(lane) {
   for (const label of lane.querySelectorAll("text.l")) {
     const y = label.getAttribute("y");
     const x = Number(label.parentNode.dataset.x) * zoom + shift;
-    const length = label.textContent.length * 5.7 + 4;
+    const length = label.textContent.length * 5.7 + 2 + Math.abs(Number(label.getAttribute("x")));
     const from = label.classList.contains("left") ? x - length : x;
     if (y !== row) { row = y; taken = -Infinity; }
     const isHidden = taken > from;

@@ -1,5 +1,7 @@
 //! What lanes of peers have in common: faults, connections, what peers were told.
 
+use std::time::Duration;
+
 use super::canvas::{Canvas, Span};
 use super::lanes::Lane;
 use super::story::Story;
@@ -24,11 +26,10 @@ pub(super) fn draw_faults(story: &Story<'_>, lane: &Lane, canvas: &mut Canvas) {
             }
             None => canvas.mark("fault-moment", fault.from, 6.0, &title),
         }
-        let words = match fault.to {
-            Some(_) => fault.words(),
-            None => format!("  {}", fault.words()),
-        };
-        canvas.label("fault-words", fault.from, 8.5, &words);
+        match fault.to {
+            Some(_) => canvas.label("fault-words", fault.from, 8.5, &fault.words()),
+            None => canvas.label_beside("fault-words", fault.from, 8.5, &fault.words()),
+        }
     }
 }
 
@@ -67,51 +68,63 @@ pub(super) fn draw_connection(story: &Story<'_>, c: &Connection, canvas: &mut Ca
     }
 }
 
-/// Errors and ends with their words.
-pub(super) fn draw_told(story: &Story<'_>, c: &Connection, canvas: &mut Canvas, y: f64) {
+/// Errors and ends: signs at `y`, words at `words_y`.
+pub(super) fn draw_told(
+    story: &Story<'_>,
+    c: &Connection,
+    canvas: &mut Canvas,
+    y: f64,
+    words_y: f64,
+) {
     let name = story.name(c.who);
     for (told, code, words) in &c.errors {
         let title = format!("{} s\n{name} was told {code}: {words}", told.at);
         canvas.mark("error", told.at, y, &title);
-        canvas.label("error-words", told.at, y - 5.0, &format!(" {}", short(code)));
+        canvas.label_beside("error-words", told.at, words_y, short(code));
     }
     if let Some((told, why)) = &c.garbled {
         canvas.mark("error", told.at, y, &format!("{} s\n{name} cannot parse: {why}", told.at));
-        canvas.label("error-words", told.at, y - 5.0, " cannot parse");
-    }
-    if let Some((told, close)) = &c.closed {
-        let how = closed(*close);
-        let title = format!("{} s\n{name} closed: {close:?} ({how})", told.at);
-        let sign = if is_rough(*close) { "cut" } else { "close" };
-        canvas.mark(sign, told.at, y, &title);
-        if is_rough(*close) {
-            canvas.label("error-words", told.at, y - 5.0, &format!(" {close:?}").to_lowercase());
-        }
+        canvas.label_beside("error-words", told.at, words_y, "cannot parse");
     }
     for told in &c.ends {
         let title = format!("{} s\n{name} was told that the stream is over", told.at);
         canvas.mark("end", told.at, y, &title);
-        canvas.label("end-words", told.at, y - 5.0, " told the end");
+        canvas.label_beside("end-words", told.at, words_y, "told the end");
+    }
+    draw_close(c, name, canvas, y, words_y);
+}
+
+fn draw_close(c: &Connection, name: &str, canvas: &mut Canvas, y: f64, words_y: f64) {
+    let Some((told, close)) = &c.closed else { return };
+    let (word, meaning) = closed(*close);
+    let title = format!("{} s\n{name} closed: {word}: {meaning}", told.at);
+    let is_rough = !matches!(close, Close::Left | Close::Eof);
+    // Who was told an error a moment ago, and why, needs no second sign.
+    let is_answer = c.errors.iter().any(|(error, ..)| told.at.since(error.at) <= ANSWER);
+    if is_rough {
+        canvas.mark("cut", told.at, y, &title);
+        canvas.label_beside("error-words", told.at, words_y, word);
+    } else if !is_answer {
+        canvas.mark("close", told.at, y, &title);
     }
 }
+
+/// A connection that ends so soon after an error ends because of it.
+const ANSWER: Duration = Duration::from_millis(20);
 
 /// `NetStream.Publish.BadName` is `BadName` to whoever knows RTMP.
 fn short(code: &str) -> &str {
     code.rsplit('.').next().unwrap_or(code)
 }
 
-fn is_rough(close: Close) -> bool {
-    !matches!(close, Close::Left | Close::Eof)
-}
-
-/// How a connection ended, in words.
-pub(super) fn closed(close: Close) -> &'static str {
+/// How a connection ended, in a word and in a sentence.
+fn closed(close: Close) -> (&'static str, &'static str) {
     match close {
-        Close::Eof => "the node closed it in order",
-        Close::Reset => "reset by the node or on the way",
-        Close::Refused => "it could not be opened",
-        Close::TimedOut => "the peer gave up waiting",
-        Close::Left => "the peer left in order",
-        Close::Vanished => "the peer vanished, and nobody was told",
+        Close::Eof => ("EOF", "the node closed it in order"),
+        Close::Reset => ("reset", "the node, or something on the way, reset it"),
+        Close::Refused => ("refused", "it could not be opened"),
+        Close::TimedOut => ("timed out", "the peer gave up waiting"),
+        Close::Left => ("left", "the peer left in order"),
+        Close::Vanished => ("vanished", "nothing was said to the node"),
     }
 }

@@ -146,7 +146,12 @@ fn backdrop(story: &Story<'_>, scale: &Scale, height: f64) -> String {
         let (x, label) = (Px(scale.x(at)), tick_label(at));
         put!(out, "<g class=\"m\" data-x=\"{x}\" transform=\"translate({x} 0)\">");
         put!(out, "<line class=\"tick\" y1=\"32\" y2=\"{}\"/>", Px(height));
-        put!(out, "<text class=\"tick\" x=\"3\" y=\"39\">{label}</text></g>");
+        let is_last = scale.x(at) > WIDTH - 30.0;
+        let (x, anchor) = if is_last { (-3, "end") } else { (3, "start") };
+        put!(
+            out,
+            "<text class=\"tick\" x=\"{x}\" y=\"39\" text-anchor=\"{anchor}\">{label}</text></g>"
+        );
     }
     out.push_str("</g>\n");
     out
@@ -227,7 +232,7 @@ fn result(story: &Story<'_>, lane: &Lane) -> String {
     let got: u64 = connections().map(|c| c.got.len() as u64).sum();
     let lost: u64 = connections().flat_map(|c| c.slow_lags()).map(|lag| lag.tags).sum();
     match lost {
-        0 => format!("{} tags, no lag", grouped(got)),
-        _ => format!("{} tags, {} lost", grouped(got), grouped(lost)),
+        0 => format!("got {}, no lag", grouped(got)),
+        _ => format!("got {}, lost {}", grouped(got), grouped(lost)),
     }
 }

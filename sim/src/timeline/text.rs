@@ -93,7 +93,7 @@ pub(super) fn bytes(len: u64) -> String {
 pub(super) fn delay(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
-        1_000..10_000 => format!("{:.1} s", ms as f64 / 1e3),
+        1_000..10_000 if ms % 1_000 > 0 => format!("{:.1} s", ms as f64 / 1e3),
         _ => format!("{} s", ms / 1_000),
     }
 }

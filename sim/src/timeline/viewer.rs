@@ -1,5 +1,7 @@
 //! A viewer's lane: its delay to the live edge, what it lost, where it resumed, why it ended.
 
+use std::time::Duration;
+
 use super::canvas::{Canvas, Span};
 use super::delay::{self, Series};
 use super::lanes::Lane;
@@ -38,7 +40,7 @@ pub(super) fn draw(
         draw_playing(story, connection, canvas, base + 2.0);
         draw_deaf(story, lane, connection, canvas);
         draw_losses(story, lane, connection, canvas);
-        peer::draw_told(story, connection, canvas, base + 4.0);
+        peer::draw_told(story, connection, canvas, base + 4.0, base - 1.0);
     }
 }
 
@@ -84,8 +86,27 @@ fn draw_playing(story: &Story<'_>, connection: &Connection, canvas: &mut Canvas,
         grouped(got),
         grouped(lost)
     );
-    canvas.span("play", Span { from: told.at, to, y, height: 4.0 }, &title);
+    canvas.span("waits", Span { from: told.at, to, y, height: 4.0 }, &title);
+    for (from, to) in arrivals(story, connection) {
+        canvas.span("play", Span { from, to, y, height: 4.0 }, &title);
+    }
 }
+
+/// When tags arrived, one soon after the other.
+fn arrivals(story: &Story<'_>, connection: &Connection) -> Vec<(SimTime, SimTime)> {
+    let pause = STARVES.max(Duration::from_micros(story.end.micros() / 400));
+    let mut spans: Vec<(SimTime, SimTime)> = Vec::new();
+    for got in &connection.got {
+        match spans.last_mut().filter(|last| got.at.since(last.1) <= pause) {
+            Some(last) => last.1 = got.at,
+            None => spans.push((got.at, got.at)),
+        }
+    }
+    spans
+}
+
+/// A player that gets nothing for so long has an empty buffer.
+const STARVES: Duration = Duration::from_secs(1);
 
 fn draw_deaf(story: &Story<'_>, lane: &Lane, connection: &Connection, canvas: &mut Canvas) {
     for (from, to) in &connection.deaf {
@@ -108,7 +129,7 @@ fn draw_losses(story: &Story<'_>, lane: &Lane, connection: &Connection, canvas: 
             LagCause::NoKeyframe | LagCause::Filtered => ("withheld", "withheld-words"),
         };
         canvas.mark(sign, at, 12.0, &title);
-        canvas.label(words, at, 20.0, &format!(" −{tags} tags"));
+        canvas.label_beside(words, at, 20.0, &format!("−{tags} tags"));
     }
     let Some(topic) = story.ledger.topic_of(connection) else { return };
     for hole in &connection.holes {
@@ -221,7 +242,7 @@ fn draw_crowd_losses(story: &Story<'_>, lane: &Lane, canvas: &mut Canvas) {
         if tally.lags > 0 {
             let tags = grouped(tally.tags);
             canvas.mark("lag", at, 12.0, &format!("{at} s\n{} lags, {tags} tags", tally.lags));
-            canvas.label("lag-words", at, 20.0, &format!(" −{tags} tags"));
+            canvas.label_beside("lag-words", at, 20.0, &format!("−{tags} tags"));
         }
         if tally.errors > 0 {
             let y = lane.height() - BELOW + 4.0;

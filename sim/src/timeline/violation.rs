@@ -49,23 +49,23 @@ pub(super) fn draw(
         put!(out, "<line y1=\"0\" y2=\"{}\"/>", Px(height));
         put!(out, "<circle cy=\"{}\" r=\"6\"/>", Px(top + lane_height / 2.0));
         if index == 0 {
-            let is_left = x > WIDTH / 2.0;
             let id = id_and_why(violation).0;
             let flag = format!("✕ {id} broken at {} s", violation.at);
-            out.push_str(&boxed(&flag, "", is_left, 0.0, 17.0));
+            out.push_str(&boxed(&flag, "", x, 0.0, 17.0));
             let saw = clip(violation.saw.lines().next().unwrap_or_default(), SAW_LEN);
             let what = format!("✕ {}", words(violation));
-            out.push_str(&boxed(&what, &saw, is_left, top + lane_height / 2.0 - 17.0, 34.0));
+            out.push_str(&boxed(&what, &saw, x, top + lane_height / 2.0 - 17.0, 34.0));
         }
         out.push_str("</g>\n");
     }
     out
 }
 
-fn boxed(first: &str, second: &str, is_left: bool, y: f64, height: f64) -> String {
+/// To the right of the line at `at`, for what led to it is to its left.
+fn boxed(first: &str, second: &str, at: f64, y: f64, height: f64) -> String {
     let chars = first.chars().count().max(second.chars().count() * 9 / 10);
     let width = chars as f64 * CHAR_WIDTH + 14.0;
-    let x = if is_left { -width - 9.0 } else { 9.0 };
+    let x = if at + width + 9.0 > WIDTH { -width - 9.0 } else { 9.0 };
     let mut out = String::new();
     put!(
         out,
