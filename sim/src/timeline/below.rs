@@ -1,6 +1,6 @@
 //! Below the picture: the plan, the lines of the trace that matter, goals and gauges.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::story::Story;
@@ -48,39 +48,20 @@ fn class_of(line: &str) -> &'static str {
 
 /// What led to the violation; without one, what was worth a line.
 fn trace(story: &Story<'_>, lines_max: usize, out: &mut String) {
-    let events = &story.trace.events;
     let first = story.outcome.violations.first();
-    let until = first.map_or(events.len(), |first| (first.event + 1).min(events.len()));
-    let accused = first.map(|first| first.who);
-    let mut lines: VecDeque<&Event> = VecDeque::new();
-    let mut before = 0;
-    for event in &events[..until] {
-        let matters = match accused {
-            Some(who) => event.who == who || event.who == Who::WORLD || event.what.is_fault(),
-            None => is_news(&event.what),
-        };
-        if matters {
-            lines.push_back(event);
-            if lines.len() > lines_max {
-                lines.pop_front();
-                before += 1;
-            }
-        }
-    }
-    match accused {
-        Some(who) => put!(
+    match first {
+        Some(first) => put!(
             out,
             "<h2>Up to the violation: {}, and what was done to the world</h2>\n",
-            Text(&clip(story.name(who), 60))
+            Text(&clip(story.name(first.who), 60))
         ),
         None => out.push_str("<h2>What happened, but for what went well</h2>\n"),
     }
+    let lines = lines(story, lines_max);
     out.push_str("<pre>");
-    if before > 0 {
-        put!(out, "<span class=\"setting\">… {before} lines before</span>\n");
-    }
-    for event in &lines {
-        let is_last = accused.is_some() && std::ptr::eq(*event, &raw const events[until - 1]);
+    for index in &lines {
+        let event = &story.trace.events[*index];
+        let is_last = first.is_some_and(|first| first.event == *index);
         let class = if is_last { "broke" } else { class_of_event(&event.what) };
         let line = clip(&story.trace.line(event), LINE_LEN);
         put!(
@@ -91,6 +72,25 @@ fn trace(story: &Story<'_>, lines_max: usize, out: &mut String) {
         );
     }
     out.push_str("</pre>");
+}
+
+/// Indexes of events, in order. Tags of a moment must not hide the fault of the moment before:
+/// some lines are for what is rarer.
+fn lines(story: &Story<'_>, lines_max: usize) -> BTreeSet<usize> {
+    let events = &story.trace.events;
+    let Some(first) = story.outcome.violations.first() else {
+        let news = (0..events.len()).rev().filter(|index| is_news(&events[*index].what));
+        return news.take(lines_max).collect();
+    };
+    let matters =
+        |event: &Event| event.who == first.who || event.who == Who::WORLD || event.what.is_fault();
+    let until = (first.event + 1).min(events.len());
+    let of_them = || (0..until).rev().filter(|index| matters(&events[*index]));
+    let news = of_them().filter(|index| is_news(&events[*index].what));
+    let mut lines: BTreeSet<_> = news.take(lines_max / 3).collect();
+    let others: Vec<_> = of_them().filter(|index| !lines.contains(index)).collect();
+    lines.extend(others.into_iter().take(lines_max - lines.len()));
+    lines
 }
 
 /// What goes well needs no line.

@@ -58,16 +58,14 @@ pub(super) fn arrange(story: &Story<'_>, lanes_max: usize) -> (Vec<Lane>, usize)
     let crowds = crowds(story, &peers);
     let mut begun = BTreeSet::new();
     for (role, peer) in &peers {
-        let key = (*role, stem(story.name(*peer)));
-        let crowd = crowds.get(&key).filter(|_| !accused.contains(peer));
-        let Some(members) = crowd else {
+        let crowd = crowds.iter().find(|(_, members)| members.contains(peer));
+        let Some((key, members)) = crowd.filter(|_| !accused.contains(peer)) else {
             lanes.push(lane(*role, story.name(*peer), vec![*peer]));
             continue;
         };
         if begun.insert(key) {
-            let members: Vec<_> =
-                members.iter().copied().filter(|who| !accused.contains(who)).collect();
-            lanes.push(lane(*role, key.1, members));
+            let members = members.iter().copied().filter(|who| !accused.contains(who));
+            lanes.push(lane(*role, key.name, members.collect()));
         }
     }
     let is_accused = |lane: &Lane| lane.members.iter().any(|who| accused.contains(who));
@@ -113,15 +111,32 @@ fn role(story: &Story<'_>, peer: Who) -> Role {
     }
 }
 
-/// Peers that share a lane, by what they have in common.
-fn crowds<'a>(story: &'a Story<'_>, peers: &[(Role, Who)]) -> BTreeMap<(Role, &'a str), Vec<Who>> {
+/// What members of a crowd have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Crowd<'a> {
+    name: &'a str,
+    /// The stream that they play.
+    key: &'a str,
+}
+
+/// Viewers that share a lane: groups of the plan, and if that is not enough, those whose names
+/// differ in a number only.
+fn crowds<'a>(story: &'a Story<'_>, peers: &[(Role, Who)]) -> BTreeMap<Crowd<'a>, Vec<Who>> {
     let mut crowds: BTreeMap<_, Vec<Who>> = BTreeMap::new();
-    if peers.len() > PEERS_MAX {
-        for (role, peer) in peers.iter().filter(|(role, _)| *role == Role::Viewer) {
-            crowds.entry((*role, stem(story.name(*peer)))).or_default().push(*peer);
-        }
-        crowds.retain(|_, members| members.len() >= GROUP_MIN);
+    if peers.len() <= PEERS_MAX {
+        return crowds;
     }
+    let plan = &story.outcome.run.plan;
+    let is_full = peers.len() > PEERS_MAX * 2;
+    for (_, peer) in peers.iter().filter(|(role, _)| *role == Role::Viewer) {
+        let line = plan.lines.get(plan_line(story, *peer));
+        let is_group = line.is_some_and(|line| line.who.count > 1);
+        let key = story.cast.play(*peer).map_or("", |play| &*play.key);
+        if is_group || is_full {
+            crowds.entry(Crowd { name: stem(story.name(*peer)), key }).or_default().push(*peer);
+        }
+    }
+    crowds.retain(|_, members| members.len() >= GROUP_MIN);
     crowds
 }
 

@@ -177,7 +177,7 @@ fn name(story: &Story<'_>, placed: &Placed, scale: &Scale) -> String {
         put!(
             out,
             "<text class=\"about\" x=\"{}\" y=\"15\" text-anchor=\"end\">",
-            NAMES_WIDTH - 34.0
+            NAMES_WIDTH - 8.0
         );
         put!(out, "{}</text>", Text(&clip(&about(story, lane), 20)));
     } else {

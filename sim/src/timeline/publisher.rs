@@ -27,7 +27,7 @@ const TICK_GAP: f64 = 2.5;
 const DENSE_GAP: f64 = 8.0;
 const SPARSE_GAP: f64 = 26.0;
 
-/// What is sent for so long without entering the hub is lost.
+/// What is sent for so long without being seen in the hub is lost.
 const LOST: Duration = Duration::from_secs(1);
 
 /// Columns of the rate: wide ones, for it is a matter of seconds.
@@ -83,7 +83,7 @@ fn draw_session(
     let (name, key) = (story.name(connection.who), &publication.key);
     let entered = entered(story, connection, publication);
     let session = entered.as_ref().map_or_else(
-        || "nothing of it entered the hub".to_owned(),
+        || "nothing of it was seen in the hub".to_owned(),
         |entered| format!("session {}", entered.session),
     );
     let len: u64 = publication.sent.iter().map(|sent| u64::from(sent.tag.len)).sum();
@@ -102,10 +102,10 @@ fn draw_session(
         canvas.span("session", Span { from, to: until, y, height: BAR }, &title);
     }
     if until < to {
-        let title = format!("{title}\nwhat was sent from {until} s on did not enter the hub");
+        let title = format!("{title}\nwhat was sent from {until} s on was not seen in the hub");
         canvas.span("session refused", Span { from: until, to, y, height: BAR }, &title);
         if until > from {
-            canvas.label("error-words", until, WORDS_Y, "not in the hub");
+            canvas.label("error-words", until, WORDS_Y, "not seen in the hub");
         }
     }
     canvas.label("session-words", from, y - 3.0, &format!("{key}, {session}"));
