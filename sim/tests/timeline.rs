@@ -163,7 +163,7 @@ fn page_says_what_broke_when_and_to_whom_and_what_was_done_before() {
         "a picture whose reference is missing spoils all until the next keyframe",
         "N10 cut for 2.000",
         "phone fault N10 begins: cut for 2.000",
-        "Up to the violation: phone",
+        "Around the violation: phone",
         "cargo sim replay FILE",
         "tunnel, seed 7",
     ] {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::story::Story;
 use super::text::{Text, clip};
 use super::{Detail, LeftOut, gauges};
-use crate::trace::{Event, Level, What, Who};
+use crate::trace::{Close, Event, Level, What, Who};
 
 /// Characters of a line; what a peer says may be of any length.
 const LINE_LEN: usize = 240;
@@ -52,7 +52,7 @@ fn trace(story: &Story<'_>, lines_max: usize, out: &mut String) {
     match first {
         Some(first) => put!(
             out,
-            "<h2>Up to the violation: {}, and what was done to the world</h2>\n",
+            "<h2>Around the violation: {}, and what was done to the world</h2>\n",
             Text(&clip(story.name(first.who), 60))
         ),
         None => out.push_str("<h2>What happened, but for what went well</h2>\n"),
@@ -90,6 +90,10 @@ fn lines(story: &Story<'_>, lines_max: usize) -> BTreeSet<usize> {
     let mut lines: BTreeSet<_> = news.take(lines_max / 3).collect();
     let others: Vec<_> = of_them().filter(|index| !lines.contains(index)).collect();
     lines.extend(others.into_iter().take(lines_max - lines.len()));
+    // What is missing is seen behind it only, as with a picture that did not come.
+    let behind = (until..events.len()).filter(|index| events[*index].who == first.who);
+    let room = (lines_max - lines.len()).max(lines_max / 5);
+    lines.extend(behind.take(room));
     lines
 }
 
@@ -98,6 +102,7 @@ fn is_news(what: &What) -> bool {
     match what {
         What::Sent(_) | What::Got(_) | What::Entered { .. } | What::Gauge { .. } => false,
         What::Goal(_) | What::Dialed { .. } | What::Connected | What::Playing { .. } => false,
+        What::Closed(Close::Left) => false,
         What::Log { level, .. } => *level > Level::Info,
         What::Account(account) => account.lag > 0,
         _ => true,

@@ -72,7 +72,7 @@ impl Canvas {
         }
         let (from, to) = (self.scale.x(span.from), self.scale.x(span.to.min(self.scale.end)));
         let (x, y, height) = (Px(from), Px(span.y), Px(span.height));
-        let width = Px((to - from).max(SPAN_MIN).min(WIDTH));
+        let width = Px((to - from).clamp(SPAN_MIN, WIDTH));
         put!(
             self.shapes,
             r#"<rect class="{class}" x="{x}" y="{y}" width="{width}" height="{height}""#

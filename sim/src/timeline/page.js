@@ -10,6 +10,8 @@ const end = Number(picture.dataset.end);
 const SVG = "http://www.w3.org/2000/svg";
 let zoom = 1;
 let shift = 0;
+// The moment that the cursor is at.
+let pointed = null;
 
 function place(element) {
   element.setAttribute("transform", `translate(${Number(element.dataset.x) * zoom + shift} 0)`);
@@ -71,6 +73,7 @@ function show() {
   });
   picture.querySelectorAll("[data-x]").forEach(place);
   picture.querySelectorAll(".lane").forEach(declutter);
+  showCursor();
 }
 
 function zoomBy(factor, x) {
@@ -86,22 +89,29 @@ function xOf(event) {
   return (event.clientX - box.left) * picture.viewBox.baseVal.width / box.width - left;
 }
 
-function showCursor(x) {
-  const at = (x - shift) / zoom / width * end;
-  cursor.style.display = at >= 0 ? (end >= at ? "inline" : "none") : "none";
+function pointTo(x) {
+  pointed = (x - shift) / zoom / width * end;
+  showCursor();
+}
+
+function showCursor() {
+  if (pointed === null) { return; }
+  const x = pointed / end * width * zoom + shift;
+  const isShown = [pointed, x, end - pointed, width - x].every((distance) => distance >= -1e-6);
+  cursor.style.display = isShown ? "inline" : "none";
   cursor.setAttribute("transform", `translate(${x} 0)`);
   const text = cursor.querySelector("text");
   const isRight = x > width * 0.9;
   text.setAttribute("x", isRight ? "-4" : "4");
   text.setAttribute("text-anchor", isRight ? "end" : "start");
-  text.textContent = seconds(at, 3);
+  text.textContent = seconds(pointed, 3);
 }
 
 function goTo(micros, factor) {
   zoom = factor;
   shift = width / 2 - micros / end * width * zoom;
+  pointed = micros;
   show();
-  showCursor(micros / end * width * zoom + shift);
 }
 
 picture.addEventListener("wheel", (event) => {
@@ -126,7 +136,7 @@ picture.addEventListener("pointermove", (event) => {
     shift = dragged.shift + xOf(event) - dragged.x;
     show();
   }
-  showCursor(xOf(event));
+  pointTo(xOf(event));
 });
 picture.addEventListener("pointerover", (event) => {
   let element = event.target;

@@ -174,12 +174,14 @@ fn name(story: &Story<'_>, placed: &Placed, scale: &Scale) -> String {
     );
     put!(out, "<text class=\"who\" x=\"8\" y=\"15\">{}</text>", Text(&clip(&lane.name, 24)));
     if lane.role == Role::Neighbour {
+        // In one line with its name.
+        let room = 28_usize.saturating_sub(lane.name.chars().count() * 4 / 3);
         put!(
             out,
             "<text class=\"about\" x=\"{}\" y=\"15\" text-anchor=\"end\">",
             NAMES_WIDTH - 8.0
         );
-        put!(out, "{}</text>", Text(&clip(&about(story, lane), 20)));
+        put!(out, "{}</text>", Text(&clip(&about(story, lane), room)));
     } else {
         put!(
             out,
