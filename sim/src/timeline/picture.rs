@@ -47,7 +47,8 @@ pub(super) fn draw(story: &Story<'_>, detail: Detail, left_out: &mut LeftOut) ->
     let width = NAMES_WIDTH + WIDTH + BORDER;
     put!(
         out,
-        "<figure><svg id=\"picture\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" \
+        "<figure>\
+         <svg id=\"picture\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" \
          role=\"img\" tabindex=\"0\" data-end=\"{}\" data-width=\"{WIDTH}\" data-left=\"{}\">\n{}\n",
         Px(width),
         Px(height),
