@@ -27,6 +27,7 @@ pub mod scenario;
 pub mod shrink;
 pub mod tag;
 pub mod time;
+pub mod timeline;
 pub mod trace;
 pub mod viewer;
 pub mod world;
