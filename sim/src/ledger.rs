@@ -149,9 +149,7 @@ impl Reader {
         match what {
             What::Dialed { node, address } => {
                 let life = self.life(*node);
-                let mut connection =
-                    Connection::new(*who, *node, address.clone(), *at, index, life);
-                connection.is_clouded = self.has_ghost(*who);
+                let connection = Connection::new(*who, *node, address.clone(), *at, index, life);
                 self.connections_of.entry(*who).or_default().push(self.ledger.connections.len());
                 self.ledger.connections.push(connection);
             }
@@ -185,10 +183,10 @@ impl Reader {
                     topic.overs.push(Told { at: *at, event: index, place });
                 }
             }
-            What::Account(account) => {
-                if let Some(connection) = self.unaccounted(*who) {
-                    let connection = &mut self.ledger.connections[connection];
-                    connection.account = Some((*at, index, *account));
+            What::Account { from, .. } | What::Lag { from, .. } => {
+                // Nodes notice late that a peer has vanished, and it may have come again.
+                if let Some(connection) = self.at_address(*who, from) {
+                    self.ledger.connections[connection].read(index, *at, what);
                 }
             }
             _ => {
@@ -199,28 +197,10 @@ impl Reader {
         }
     }
 
-    /// A connection of this peer is over for the peer and, as far as is known, not for the node:
-    /// what the node tells of the peer may be of either.
-    fn has_ghost(&self, who: Who) -> bool {
-        self.open_accounts(who).any(|index| self.ledger.connections[index].playing.is_some())
-    }
-
-    /// Nodes notice late that a peer vanished: the oldest account is still open then.
-    fn unaccounted(&self, who: Who) -> Option<usize> {
-        let connections = &self.ledger.connections;
-        let is_over = |index: &usize| {
-            connections[*index].closed.is_some() && connections[*index].playing.is_some()
-        };
-        self.open_accounts(who).find(is_over).or_else(|| self.open_accounts(who).last())
-    }
-
-    /// Connections of this peer for which their nodes, still alive, have given no account.
-    fn open_accounts(&self, who: Who) -> impl Iterator<Item = usize> {
-        let connections = &self.ledger.connections;
-        self.connections_of.get(&who).into_iter().flatten().copied().filter(|index| {
-            let connection = &connections[*index];
-            connection.account.is_none() && connection.life == self.life(connection.node)
-        })
+    /// This peer's newest connection from this address.
+    fn at_address(&self, who: Who, address: &str) -> Option<usize> {
+        let mut all = self.connections_of.get(&who)?.iter().rev().copied();
+        all.find(|index| *self.ledger.connections[*index].address == *address)
     }
 
     fn life(&self, node: Who) -> usize {

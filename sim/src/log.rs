@@ -139,6 +139,7 @@ impl Fields {
     }
 
     fn viewer_event(&self) -> Option<What> {
+        let from = self.text("peer").into();
         match self.text("message").as_str() {
             "lag" => {
                 let cause = match self.text("cause").as_str() {
@@ -147,14 +148,18 @@ impl Fields {
                     "NoKeyframe" => LagCause::NoKeyframe,
                     _ => LagCause::Filtered,
                 };
-                Some(What::Lag { cause, tags: self.number("tags"), bytes: self.number("bytes") })
+                let (tags, bytes) = (self.number("tags"), self.number("bytes"));
+                Some(What::Lag { from, cause, tags, bytes })
             }
-            "playing ends" => Some(What::Account(Account {
-                published: self.number("published"),
-                delivered: self.number("delivered"),
-                lag: self.number("lag"),
-                unsent: self.number("unsent"),
-            })),
+            "playing ends" => Some(What::Account {
+                from,
+                account: Account {
+                    published: self.number("published"),
+                    delivered: self.number("delivered"),
+                    lag: self.number("lag"),
+                    unsent: self.number("unsent"),
+                },
+            }),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use forebay::hub::{Overflow, Start};
 
 use crate::goal;
 use crate::invariant::{self, Judged, Limits, Violation};
-use crate::plan::Plan;
+use crate::plan::{Act, Plan};
 use crate::run::{self, Run, RunError};
 use crate::trace::Who;
 
@@ -43,6 +43,10 @@ pub fn judge(run: Run) -> Outcome {
 /// The bounds that a run is judged by: those that its nodes are configured with.
 pub fn limits(plan: &Plan, config: &Config) -> Limits {
     let defaults = Limits::default();
+    let late = plan.lines.iter().filter_map(|line| match line.act {
+        Act::Late(most, _) => Some(most),
+        _ => None,
+    });
     Limits {
         tick: plan.tick,
         handshake: config.connection.handshake_timeout,
@@ -65,6 +69,7 @@ pub fn limits(plan: &Plan, config: &Config) -> Limits {
         unsent_bytes: u64::from(config.play.unsent_len_max) + config.play.write_len_max as u64,
         connections: config.listen.connections_max,
         drain: config.drain_timeout,
+        late: late.max().unwrap_or_default(),
         ..defaults
     }
 }

@@ -101,6 +101,8 @@ pub enum What {
     },
     /// A viewer lost tags, as its node tells it. `who` is the viewer.
     Lag {
+        /// The connection's address, as in its `Dialed`.
+        from: Arc<str>,
         /// Why.
         cause: LagCause,
         /// How many.
@@ -109,7 +111,12 @@ pub enum What {
         bytes: u64,
     },
     /// A viewer's account when its connection closed, as its node tells it. `who` is the viewer.
-    Account(Account),
+    Account {
+        /// The connection's address, as in its `Dialed`.
+        from: Arc<str>,
+        /// The account.
+        account: Account,
+    },
     /// A line of the node's log, of level INFO or worse.
     Log {
         /// How bad.
@@ -306,13 +313,15 @@ impl fmt::Display for What {
             }
             Self::Missed { key, tags } => write!(f, "{key}: {tags} tags entered unseen"),
             Self::Over { key } => write!(f, "{key} is over"),
-            Self::Lag { cause, tags, bytes } => {
+            Self::Lag { cause, tags, bytes, .. } => {
                 write!(f, "lost {tags} tags, {bytes} bytes: {cause:?}")
             }
-            Self::Account(Account { published, delivered, lag, unsent }) => write!(
-                f,
-                "account: published {published}, delivered {delivered}, lag {lag}, unsent {unsent}"
-            ),
+            Self::Account { from, account: Account { published, delivered, lag, unsent } } => {
+                write!(
+                    f,
+                    "account of {from}: published {published}, delivered {delivered}, lag {lag}, unsent {unsent}"
+                )
+            }
             Self::Log { level, text } => write!(f, "log {level:?}: {text}"),
             Self::Panicked { why, injected } => {
                 write!(f, "panicked{}: {why}", if *injected { " as planned" } else { "" })

@@ -133,7 +133,7 @@ fn page_of_an_absurd_world_is_thinned_out_and_says_so() {
         for lag in 0..2_000 {
             dialed.at = at + (lag / 2).ms();
             let (cause, tags, bytes) = (LagCause::Overflow, lag + 1, lag * 100);
-            dialed.what = What::Lag { cause, tags, bytes };
+            dialed.what = What::Lag { from: "nobody".into(), cause, tags, bytes };
             events.push(dialed.clone());
         }
     }

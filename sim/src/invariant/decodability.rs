@@ -4,6 +4,7 @@ use super::cast::{rate, round_trip};
 use super::{Finding, Judged, Verdict, first};
 use crate::ledger::{Connection, GotTag, Topic};
 use crate::tag::{Kind, Role, TagSeen};
+use crate::time::SimTime;
 use std::time::Duration;
 
 /// The first finding of one viewer after another.
@@ -83,10 +84,17 @@ pub(super) fn gop_prefix(run: &Judged<'_>) -> Verdict {
             }
             if let Some(last) = last.filter(|_| whole == Some(tag.gop)).map(|l| &topic.tags[l])
                 && (last.gop, last.session) == (tag.gop, tag.session)
+                && tag.keyframe.is_some()
             {
                 let excused = tag.before.orphans - last.sums().orphans + tag.before.disposable
                     - last.sums().disposable;
-                let missing = (tag.number - last.number - 1).saturating_sub(u64::from(excused));
+                // What is empty is needed by nobody.
+                let between = last.number + 1..tag.number;
+                let empty =
+                    topic.tags[..place].iter().rev().take_while(|t| t.number >= between.start);
+                let empty = empty.filter(|tag| tag.tag.len == 0).count() as u64;
+                let missing =
+                    (tag.number - last.number - 1).saturating_sub(u64::from(excused) + empty);
                 if missing > 0 {
                     let saw = format!("{missing} tags are missing before {} in its GOP", got.tag);
                     let kind = "hole inside a GOP";
@@ -174,7 +182,8 @@ pub(super) fn snapshot(run: &Judged<'_>) -> Verdict {
         let oldest = match topic.keyframe_before(end) {
             _ if run.starts_live(connection) => end,
             Some(keyframe) => keyframe,
-            None if topic.has_video_before(end) => end,
+            // Steps back hold the clock up, and more of the past is as young as it may be.
+            None if end.checked_sub(1).is_some_and(|last| topic.tags[last].back_steps > 0) => 0,
             None => {
                 let now = end.checked_sub(1).map_or(0, |last| topic.tags[last].clock_ms);
                 let since = now.saturating_sub(run.limits.audio_gop_ms);
@@ -233,7 +242,9 @@ pub(super) fn audio_only(run: &Judged<'_>) -> Verdict {
             topic.tags[range].iter().any(|tag| tag.tag.role == Role::Sound && !tag.is_orphan)
         };
         let slack = Duration::from_secs(1);
+        let of = |at: SimTime| topic.tags[..topic.entered_by(at)].last().map(|tag| tag.session);
         let is_fair = is_radio
+            && of(connection.dialed.at) == of(playing.at + run.limits.unseen())
             && sounds(connection.dialed.at - slack, connection.dialed.at)
             && sounds(connection.dialed.at, by)
             && rate(&play.link, &play.link.down) >= topic.peak_second() * 12

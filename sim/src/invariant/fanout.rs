@@ -5,6 +5,7 @@ mod pace;
 
 use super::{Finding, Judged, Verdict, first};
 use crate::ledger::{Connection, GotTag, Lost, Matched, Topic};
+use crate::tag::Kind;
 use crate::tag::Role;
 use crate::trace::{Account, Close, LagCause};
 
@@ -61,12 +62,10 @@ pub(super) fn untouched(run: &Judged<'_>) -> Verdict {
 fn accounts<'r>(
     run: &'r Judged<'_>,
 ) -> impl Iterator<Item = (&'r Connection, &'r Topic, usize, Account)> {
-    run.ledger.viewers().filter(|(connection, _)| !connection.is_clouded).filter_map(
-        |(connection, topic)| {
-            let (_, event, account) = connection.account?;
-            Some((connection, topic, event, account))
-        },
-    )
+    run.ledger.viewers().filter_map(|(connection, topic)| {
+        let (_, event, account) = connection.account?;
+        Some((connection, topic, event, account))
+    })
 }
 
 /// H4.
@@ -119,7 +118,7 @@ pub(super) fn no_seam(run: &Judged<'_>) -> Verdict {
             .iter()
             .find(|hole| hole.from <= joined && joined <= hole.to && hole.tags() > hole.orphans)?;
         let is_told = connection.lags.iter().any(|lost| lost.at <= connection.got[hole.got].at);
-        let is_seam = hole.got > picture && !is_told && !connection.is_clouded;
+        let is_seam = hole.got > picture && !is_told;
         let got = &connection.got[hole.got];
         let saw = format!("{} tags are missing before {} where it joined", hole.tags(), got.tag);
         is_seam.then(|| Finding::new(got.event, connection.who, "seam", saw))
@@ -128,7 +127,7 @@ pub(super) fn no_seam(run: &Judged<'_>) -> Verdict {
 
 /// H6.
 pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
-    let viewers = run.ledger.viewers().filter(|(connection, _)| !connection.is_clouded);
+    let viewers = run.ledger.viewers();
     first(viewers.filter_map(|(connection, topic)| {
         let (last, got) = connection.places().next_back()?;
         let room = unsure(connection);
@@ -163,7 +162,7 @@ pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
 /// The first gap that was not told by the time of the picture behind it. What could not have been
 /// decoded anyway may be told with that one; without pictures any tag will do.
 fn untold(connection: &Connection, topic: &Topic, room: u64) -> Option<Finding> {
-    let has_video = topic.has_video_before(topic.tags.len());
+    let has_video = topic.tags.iter().any(|tag| tag.tag.kind == Kind::Video);
     let mut lags = connection.lags.iter().peekable();
     let (mut missing, mut told) = (0, 0);
     let mut due = 0;
@@ -187,7 +186,7 @@ fn untold(connection: &Connection, topic: &Topic, room: u64) -> Option<Finding> 
 
 /// H7: not even everything that it had not got yet at that moment makes a full backlog.
 pub(super) fn pressure(run: &Judged<'_>) -> Verdict {
-    let viewers = run.ledger.viewers().filter(|(connection, _)| !connection.is_clouded);
+    let viewers = run.ledger.viewers();
     first(viewers.filter_map(|(connection, topic)| {
         connection.slow_lags().find_map(|lost| calm_loss(run, connection, topic, lost))
     }))

@@ -6,7 +6,7 @@ use super::cast::rate;
 use super::memory::over_bound;
 use super::{Finding, Judged, Part, Verdict, first};
 use crate::ledger::{Connection, Publication, Session, Topic};
-use crate::plan::{Quirk, Speech};
+use crate::plan::{Act, Line, Quirk, Speech};
 use crate::trace::Close;
 
 fn sessions<'r>(run: &'r Judged<'_>) -> impl Iterator<Item = (&'r Topic, &'r Session)> {
@@ -16,7 +16,11 @@ fn sessions<'r>(run: &'r Judged<'_>) -> impl Iterator<Item = (&'r Topic, &'r Ses
 
 /// I1.
 pub(super) fn matches_the_capture(run: &Judged<'_>) -> Verdict {
-    let changed = sessions(run).filter_map(|(topic, session)| {
+    // What an intruder publishes is in no capture.
+    let intrudes = |line: &Line| matches!(line.act, Act::Speak { speech: Speech::Intruder, .. });
+    let is_intruded = run.plan.lines.iter().any(intrudes);
+    let known = sessions(run).filter(|(_, session)| session.common > 0 || !is_intruded);
+    let changed = known.filter_map(|(topic, session)| {
         let odd = topic.tags[session.places.clone()].get(session.common)?;
         let expected = run.ledger.publication_of(session).and_then(|(_, publication)| {
             publication.sent.get(session.common).map(|sent| sent.tag.to_string())

@@ -100,7 +100,6 @@ impl<'a> Judged<'a> {
         let Some(topic) = connection.topic else { return false };
         let to = connection.over_at().min(self.end());
         connection.deaf.is_empty()
-            && !connection.is_clouded
             && self.link_suffices(connection)
             && self.is_even(topic)
             && self.is_undisturbed(connection, connection.dialed.at, to)

@@ -61,6 +61,8 @@ pub struct Limits {
     pub resume_skew_ms: u32,
     /// `end_ms_max`: from the end of a stream to a viewer that knows.
     pub end: Duration,
+    /// Timers of a node may fire so late, because the plan lets them.
+    pub late: Duration,
     /// `restart_ms_max`: from dialing a node that is back to the first tag.
     pub restart: Duration,
     /// `log_lines_max`: lines of log that one cause may produce.
@@ -100,6 +102,7 @@ impl Default for Limits {
             live_edge_ms: 1_000,
             resume_skew_ms: 500,
             end: ms(2_000),
+            late: ms(0),
             restart: ms(5_000),
             log_lines: 8,
             acknowledgement: ms(2_000),
@@ -110,6 +113,6 @@ impl Default for Limits {
 impl Limits {
     /// The witness sees a tag at most so long after it can be given to a joiner.
     pub(super) fn unseen(&self) -> Duration {
-        self.coalesce + 2 * self.tick
+        self.coalesce + 2 * self.tick + self.late
     }
 }

@@ -35,9 +35,7 @@ pub(super) fn churn(run: &Judged<'_>) -> Verdict {
         let (playing, _) = connection.playing.as_ref()?;
         let (closed, Close::Left) = connection.closed? else { return None };
         let by = closed.at + run.limits.linger + Duration::from_secs(5);
-        let is_fair = !connection.is_clouded
-            && by < run.end()
-            && run.is_undisturbed(connection, playing.at, by);
+        let is_fair = by < run.end() && run.is_undisturbed(connection, playing.at, by);
         let is_open = connection.account.is_none_or(|(at, ..)| at > by);
         (is_fair && is_open).then(|| {
             let saw = format!("left at {}, and its node goes on serving it", closed.at);

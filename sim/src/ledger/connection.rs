@@ -38,9 +38,6 @@ pub struct Connection {
     pub lags: Vec<Lost>,
     /// What its node said when it was over.
     pub account: Option<(SimTime, usize, Account)>,
-    /// An older connection of this peer was not over for the node when this began: lags and
-    /// accounts may be of either.
-    pub is_clouded: bool,
     /// When it was told that the stream is over, with the number of tags it had got.
     pub ends: Vec<Told>,
     /// Errors it was told, with their codes and words.
@@ -125,7 +122,6 @@ impl Connection {
             holes: Vec::new(),
             lags: Vec::new(),
             account: None,
-            is_clouded: false,
             ends: Vec::new(),
             errors: Vec::new(),
             garbled: None,
@@ -168,7 +164,8 @@ impl Connection {
                 }
             }
             What::Reads(false) => self.deaf.push((at, SimTime::MAX)),
-            What::Lag { cause, tags, bytes } => {
+            What::Account { account, .. } => self.account = Some((at, event, *account)),
+            What::Lag { cause, tags, bytes, .. } => {
                 let (cause, tags, bytes) = (*cause, *tags, *bytes);
                 self.lags.push(Lost { at, event, cause, tags, bytes });
             }

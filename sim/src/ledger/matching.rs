@@ -128,7 +128,8 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
     }
     // A joiner sees what was pushed a moment ago, and the witness only with the next flush: if the
     // node dies in between, nobody has seen it enter.
-    let is_new = |tag: &GotTag| tag.at >= ends && connection.dialed.at + UNSEEN >= ends;
+    let began = connection.playing.as_ref().map_or(connection.dialed.at, |(told, _)| told.at);
+    let is_new = |tag: &GotTag| tag.at >= ends && began + UNSEEN >= ends;
     got.iter_mut()
         .filter(|tag| tag.matched == Matched::Foreign && topic.overs.is_empty() && is_new(tag))
         .for_each(|tag| tag.matched = Matched::Unwitnessed);

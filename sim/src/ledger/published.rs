@@ -28,8 +28,8 @@ pub struct Topic {
     pub sessions: Vec<Session>,
     /// When the stream was seen to be over, and how many tags it had.
     pub overs: Vec<Told>,
-    /// More came at once than the ring holds: some tags entered unseen, and nothing that has to do
-    /// with them can be judged.
+    /// More came at once than the ring holds, and some tags entered unseen; or many are so alike
+    /// that nobody could tell which of them came. Nothing that has to do with them can be judged.
     pub is_partial: bool,
     /// Fingerprints of the tags, sorted, each with its place.
     exact: Vec<(u64, u32)>,
@@ -93,6 +93,9 @@ pub struct Sums {
     /// Pictures that no other needs, orphans not counted.
     pub disposable: u32,
 }
+
+/// Codecs whose pictures and sounds say all that a decoder has to know.
+const IN_BAND: [&[u8; 4]; 3] = [b"vp08", b"vp09", b".mp3"];
 
 impl PublishedTag {
     pub(super) fn new(event: usize, at: SimTime, session: u64, number: u64, tag: TagSeen) -> Self {
@@ -163,7 +166,8 @@ impl Topic {
             }
             let header = force.headers[tag.kind as usize];
             let header_tag = header.map(|place| self.tags[place as usize].tag);
-            let has_header = header_tag.is_some_and(|header| header.codec == tag.codec);
+            let has_header = IN_BAND.contains(&&tag.codec)
+                || header_tag.is_some_and(|header| header.codec == tag.codec);
             match tag.role {
                 Role::Script => force.metadata = Some(place as u32),
                 Role::Keyframe => {
@@ -196,6 +200,12 @@ impl Topic {
             .map(|(place, entry)| (timeless(&entry.tag), place))
             .collect();
         self.exact.sort_unstable();
+        let twins = self.exact.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        let is_twin = |pair: &[(u64, u32)]| {
+            let [a, b] = [pair[0].1, pair[1].1].map(|place| &self.tags[place as usize]);
+            a.session == b.session && is_media(&a.tag)
+        };
+        self.is_partial |= twins.filter(|pair| is_twin(pair)).count() * 10 > self.tags.len();
         self.repeatable.sort_unstable();
     }
 

@@ -104,7 +104,7 @@ fn is_news(what: &What) -> bool {
         What::Goal(_) | What::Dialed { .. } | What::Connected | What::Playing { .. } => false,
         What::Closed(Close::Left) => false,
         What::Log { level, .. } => *level > Level::Info,
-        What::Account(account) => account.lag > 0,
+        What::Account { account, .. } => account.lag > 0,
         _ => true,
     }
 }

@@ -230,7 +230,8 @@ impl Story {
 
     pub(crate) fn dial(&mut self, name: &'static str, dialed_ms: u64) {
         // The trace's names are known when it is written: see `trace`.
-        let address = format!("{name}:1").into();
+        let address: std::sync::Arc<str> = format!("{name}:1").into();
+        let from = || address.clone();
         let node = forebay_sim::trace::Who(1);
         self.push(dialed_ms, name, What::Dialed { node, address });
         self.push(dialed_ms + 2, name, What::Connected);
@@ -292,7 +293,7 @@ impl Story {
             let first = self.tags.iter().find(|tag| tag.session == session);
             let at = first.map_or(0, |tag| tag.sent_ms);
             let address = format!("studio:{session}").into();
-            events.push((at - 100, "studio", What::Dialed { node, address }));
+            events.push((at - 100, "studio", What::Dialed { node, address: from() }));
             events.push((at - 98, "studio", What::Connected));
             events.push((at - 90, "studio", What::Publishing { key: KEY.into() }));
             for (_, at, close) in self.closes.iter().filter(|close| close.0 == session) {
@@ -381,18 +382,23 @@ impl Viewer {
 
     fn events(&self, node: forebay_sim::trace::Who, events: &mut Vec<(u64, &str, What)>) {
         let name = self.name;
-        let address = format!("{name}:1").into();
+        let address: std::sync::Arc<str> = format!("{name}:1").into();
+        let from = || address.clone();
         events.push((self.dialed_ms, name, What::Dialed { node, address }));
         events.push((self.dialed_ms + 2, name, What::Connected));
         events.push((self.playing_ms, name, What::Playing { key: KEY.into() }));
         for (at, cause, tags, bytes) in &self.lags {
             let (cause, tags, bytes) = (*cause, *tags, *bytes);
-            events.push((*at, name, What::Lag { cause, tags, bytes }));
+            events.push((*at, name, What::Lag { from: from(), cause, tags, bytes }));
         }
         events.extend(self.got.iter().map(|(at, tag)| (*at, name, What::Got(*tag))));
         events.extend(self.reads.iter().map(|(at, reads)| (*at, name, What::Reads(*reads))));
         events.extend(self.ends.iter().map(|at| (*at, name, What::ToldEnd)));
         events.extend(self.closed.iter().map(|(at, close)| (*at, name, What::Closed(*close))));
-        events.extend(self.account.iter().map(|(at, acc)| (*at, name, What::Account(*acc))));
+        events.extend(
+            self.account.iter().map(|(at, account)| {
+                (*at, name, What::Account { from: from(), account: *account })
+            }),
+        );
     }
 }

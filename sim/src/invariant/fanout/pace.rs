@@ -39,7 +39,9 @@ pub(in crate::invariant) fn end(run: &Judged<'_>) -> Verdict {
         let end = connection.ends.first()?;
         let goes_on = topic.tags.get(topic.entered_by(end.at));
         let is_over = topic.overs.iter().any(|over| over.at <= end.at + run.limits.unseen());
-        let is_fair = run.is_undisturbed(connection, connection.dialed.at, end.at);
+        // A player that is let go over HTTP sees its body end, and nothing else.
+        let is_let_go = run.limits.disconnects && connection.slow_lags().next().is_some();
+        let is_fair = run.is_undisturbed(connection, connection.dialed.at, end.at) && !is_let_go;
         let saw = format!("was told the end of {}, which goes on", topic.key);
         (is_fair && goes_on.is_some() && !is_over)
             .then(|| Finding::new(end.event, connection.who, "end of what goes on", saw))
@@ -157,7 +159,7 @@ pub(in crate::invariant) fn lag_heals(run: &Judged<'_>) -> Verdict {
             && !run.cast.is_touched(connection.node, quiet + drain, by)
             && run.ledger.is_up(connection.node, connection.dialed.at, by);
         let goes_on = topic.last_at() > by && connection.over_at() > by && by < run.end();
-        let is_fair = healed && goes_on && run.link_suffices(connection) && !connection.is_clouded;
+        let is_fair = healed && goes_on && run.link_suffices(connection);
         let newest = topic.entered_by(by - way(&play.link.down)).checked_sub(1)?;
         let got = connection.places().take_while(|(_, got)| got.at <= by).last();
         let has = got.map_or(0, |(place, _)| topic.tags[place as usize].clock_ms);
@@ -181,8 +183,12 @@ pub(in crate::invariant) fn first_picture(run: &Judged<'_>) -> Verdict {
         let joined = topic.entered_by(run.told_to_play(connection) + run.limits.unseen());
         run.cached_keyframe(topic, run.told_to_play(connection))?;
         let session = |place: usize| topic.tags.get(place).map(|tag| tag.session);
-        if session(keyframe) != session(joined.saturating_sub(1)) {
-            return None; // It asked for one stream and was given another.
+        // It asked for one stream and was given another; or a header made the GOP useless.
+        let meanwhile = topic.tags.get(keyframe..joined)?;
+        if session(keyframe) != session(joined.saturating_sub(1))
+            || meanwhile.iter().any(|tag| tag.tag.role == Role::Header)
+        {
+            return None;
         }
         let bytes = topic.sums_before(joined).bytes - topic.tags[keyframe].before.bytes;
         let rate = rate(&play.link, &play.link.down).max(1);
