@@ -118,7 +118,7 @@ const ODD_CAPTURES: [&str; 14] = [
 impl World {
     /// Fills this world from its seed with what the mix may hold, for a run of `time`. Faults end
     /// at three fifths of it.
-    pub fn draw(&mut self, mix: Mix, time: Duration) {
+    pub(crate) fn draw(&mut self, mix: Mix, time: Duration) {
         let quiet = time.mul_f64(0.6);
         Draw { mix, quiet, world: self, publishers: Vec::new(), viewers: Vec::new() }.all();
         if mix != NOTHING {
