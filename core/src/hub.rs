@@ -131,6 +131,9 @@ pub struct Policy {
     pub backlog_ms_max: u64,
     /// What happens beyond that.
     pub overflow: Overflow,
+    /// Whether it is given what nobody can decode, as its keyframe or its sequence header was never
+    /// published: for a recorder of all that came, not for players.
+    pub undecodable: bool,
 }
 
 impl Default for Policy {
@@ -140,6 +143,7 @@ impl Default for Policy {
             backlog_bytes_max: 16 << 20,
             backlog_ms_max: 5_000,
             overflow: Overflow::SkipToKeyframe,
+            undecodable: false,
         }
     }
 }

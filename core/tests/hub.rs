@@ -302,9 +302,11 @@ fn a_repeated_header_changes_nothing() {
 }
 
 #[test]
-fn what_nobody_can_decode_is_given_to_nobody() {
+fn what_nobody_can_decode_is_given_to_recorders_only() {
     let hub = Hub::new(HubLimits::default());
     let mut early = hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "early").unwrap();
+    let everything = Policy { undecodable: true, ..Policy::default() };
+    let mut recorder = hub.subscribe(KEY.into(), Start::Gop, everything, "recorder").unwrap();
     let mut publisher = hub.publish(KEY.into(), "studio").unwrap();
     let now = Instant::now();
     let stream = [
@@ -328,6 +330,10 @@ fn what_nobody_can_decode_is_given_to_nobody() {
     let counters = early.counters();
     assert_eq!(counters.lag_tags[Cause::NoKeyframe as usize], 4);
     assert!(counters.is_balanced());
+    let got = drain(&mut recorder);
+    let numbers: Vec<_> = tags(&got).iter().filter_map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(recorder.counters().is_balanced());
 }
 
 #[test]

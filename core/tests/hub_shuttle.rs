@@ -80,7 +80,7 @@ fn publish(mut publisher: Publisher) {
 }
 
 fn policy() -> Policy {
-    Policy { backlog_ms_max: 80, backlog_bytes_max: 1 << 20, overflow: Overflow::SkipToKeyframe }
+    Policy { backlog_ms_max: 80, backlog_bytes_max: 1 << 20, ..Policy::default() }
 }
 
 fn take(mut subscriber: Subscriber) {

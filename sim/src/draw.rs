@@ -195,10 +195,7 @@ impl Draw<'_> {
         if self.mix.restless_publishers || self.mix.network || self.mix.node {
             publisher = publisher.again(random.u64(100..2_000).ms());
         }
-        for quirk in quirks {
-            publisher = publisher.quirk(quirk);
-        }
-        drop(publisher);
+        quirks.into_iter().fold(publisher, |publisher, quirk| publisher.quirk(quirk));
         self.publishers.push(name.to_owned());
     }
 
@@ -233,9 +230,8 @@ impl Draw<'_> {
             viewer = viewer.comes_when(publisher, event, count, random.u64(..30).ms());
         }
         if self.mix != NOTHING && random.u32(..2) == 0 {
-            viewer = viewer.again(random.u64(100..1_500).ms());
+            viewer.again(random.u64(100..1_500).ms());
         }
-        drop(viewer);
         self.viewers.push(name);
     }
 
@@ -467,6 +463,7 @@ impl Draw<'_> {
             self.world.set("hub.takeover=false");
         }
         if random.u32(..4) == 0 {
+            self.world.set("rtmp.message_len_max=1048576");
             self.world.set(&format!("hub.ring_bytes_max={}", random.u64(1 << 20..4 << 20)));
         }
         if random.u32(..4) == 0 {

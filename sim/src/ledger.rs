@@ -150,6 +150,14 @@ impl Reader {
                 self.connections_of.entry(*who).or_default().push(self.ledger.connections.len());
                 self.ledger.connections.push(connection);
             }
+            What::Connected => {
+                if let Some(newest) = self.connections_of.get(who).and_then(|all| all.last()) {
+                    // A dial may take longer than the node's process lives.
+                    let life = self.life(self.ledger.connections[*newest].node);
+                    self.ledger.connections[*newest].life = life;
+                    self.ledger.connections[*newest].read(index, *at, what);
+                }
+            }
             What::Started => self.border(*who, *at, index, Border::Started),
             What::Stopping => self.border(*who, *at, index, Border::Stopping),
             What::Stopped { .. } => self.border(*who, *at, index, Border::Stopped),

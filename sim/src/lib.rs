@@ -1,6 +1,8 @@
 //! The simulator: the real core under modelled networks, one seed one trace, and every failure a
 //! small plan.
 
+pub mod campaign;
+mod canary;
 pub mod capture;
 pub mod cpu;
 pub mod differential;

@@ -22,6 +22,9 @@ use crate::trace::{What, Who};
 /// How often gauges are looked at.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A log is made of blocks: the first is partly past, the last partly to come, and some are free.
+const LOG_SLACK: u64 = 1 << 20;
+
 /// What the world holds of a node: it outlives the node's process.
 #[derive(Clone)]
 pub(crate) struct Node {
@@ -111,6 +114,7 @@ async fn witness(node: Node, hub: Hub, key: String) {
         backlog_bytes_max: u64::MAX,
         backlog_ms_max: u64::MAX,
         overflow: Overflow::SkipToKeyframe,
+        undecodable: true,
     };
     let shared: Arc<str> = key.as_str().into();
     loop {
@@ -157,6 +161,8 @@ async fn look_at_gauges(node: Node, hub: Hub) {
     loop {
         tokio::time::sleep(GAUGE_INTERVAL).await;
         let limits = &node.config.hub;
+        // A log for each protocol of what the ring holds.
+        let logs_max = 2 * (limits.ring.pinned_bytes_max + LOG_SLACK);
         let topics = hub.topics();
         let most =
             |of: fn(&forebay::hub::TopicInfo) -> u64| topics.iter().map(of).max().unwrap_or(0);
@@ -166,7 +172,7 @@ async fn look_at_gauges(node: Node, hub: Hub) {
         let gauges = [
             ("ring_pinned_bytes", most(|topic| topic.pinned_bytes), limits.ring.pinned_bytes_max),
             ("ring_tags", most(|topic| topic.ring_tags), limits.ring.tags_max as u64),
-            ("wire_log_bytes", most(|topic| topic.log_bytes), 2 * limits.ring.pinned_bytes_max),
+            ("wire_log_bytes", most(|topic| topic.log_bytes), logs_max),
             ("subscribers", subscribers, limits.subscribers_max as u64),
             ("topics", topics.len() as u64, limits.topics_max as u64),
             ("connections", open, node.config.listen.connections_max as u64),

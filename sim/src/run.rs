@@ -113,6 +113,8 @@ struct World<'a> {
     nodes: BTreeMap<String, NodeHandle>,
     peers: BTreeMap<String, PeerHandle>,
     captures: BTreeMap<String, Arc<Capture>>,
+    /// Lines whose faults go on.
+    active: Vec<usize>,
     tasks: UnboundedSender<Task>,
 }
 
@@ -121,6 +123,8 @@ struct NodeHandle {
     host: HostId,
     /// It comes back so long after it has stopped; set while it is stopping.
     returns: Option<Option<Duration>>,
+    /// Its process is dead, until then.
+    down_until: Option<SimTime>,
 }
 
 struct PeerHandle {
@@ -165,7 +169,7 @@ impl<'a> World<'a> {
             };
             let software = node.clone();
             sim.host(name.as_str(), move || software.clone().run());
-            nodes.insert(name, NodeHandle { node, host, returns: None });
+            nodes.insert(name, NodeHandle { node, host, returns: None, down_until: None });
         }
         let (tasks, arriving) = unbounded_channel();
         let arriving = RefCell::new(Some(arriving));
@@ -180,6 +184,7 @@ impl<'a> World<'a> {
             nodes,
             peers: BTreeMap::new(),
             captures,
+            active: Vec::new(),
             tasks,
         })
     }

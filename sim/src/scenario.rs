@@ -12,7 +12,7 @@ use crate::trace::Who;
 use crate::world::{Moot, World};
 
 /// A world with a name.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// Its name, for the command line.
     pub name: &'static str,

@@ -232,6 +232,7 @@ impl Raw {
                     backlog_bytes_max: play.backlog_bytes_max as u64,
                     backlog_ms_max: play.backlog_ms_max as u64,
                     overflow: overflow_by_name(&play.overflow).unwrap_or(Overflow::SkipToKeyframe),
+                    undecodable: false,
                 },
                 wait: ms(play.wait_ms),
                 write_stall_timeout: ms(play.write_stall_timeout_ms),

@@ -236,9 +236,9 @@ impl Cursor {
     fn reason_to_skip(&self, class: Class, ring: &Ring) -> Option<Cause> {
         let Receive { audio, video, paused } = self.receive;
         match class {
-            Class::Orphan => Some(Cause::NoKeyframe),
+            Class::Orphan if !self.policy.undecodable => Some(Cause::NoKeyframe),
             _ if paused => Some(Cause::Filtered),
-            Class::Header => None,
+            Class::Header | Class::Orphan => None,
             Class::Audio => (!audio).then_some(Cause::Filtered),
             Class::Video { .. } if !video => Some(Cause::Filtered),
             Class::Video { .. } if self.phase != Phase::Live => Some(Cause::NoKeyframe),

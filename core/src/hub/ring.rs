@@ -85,8 +85,8 @@ pub(crate) struct Ring {
     /// Payload bytes published since the topic began.
     bytes: u64,
     clock_ms: u64,
-    /// Tracks by kind: audio, video, script.
-    tracks: [Option<Track>; 3],
+    /// Audio and video.
+    tracks: [Option<Track>; 2],
     last_timestamp: Option<Timestamp>,
 }
 
@@ -111,7 +111,7 @@ impl Ring {
             pinned: 0,
             bytes: 0,
             clock_ms: 0,
-            tracks: [None; 3],
+            tracks: [None; 2],
             last_timestamp: None,
         }
     }
@@ -141,7 +141,7 @@ impl Ring {
         self.clock_ms
     }
 
-    /// Timestamp of the newest tag, as far as time runs forward.
+    /// Timestamp of the newest medium, as far as time runs forward.
     pub(crate) fn last_timestamp(&self) -> Timestamp {
         self.last_timestamp.unwrap_or_default()
     }
@@ -209,7 +209,13 @@ impl Ring {
         headers_version: u64,
         entry_headers: Option<Arc<Headers>>,
     ) {
-        self.advance_clock(tag.kind, tag.timestamp);
+        // Encoders say headers and metadata with time 0, whatever time their media have.
+        if class != Class::Header {
+            self.advance_clock(tag.kind, tag.timestamp);
+            // They belong to what follows: a pause before it is nobody's backlog.
+            let headers = self.entries.iter_mut().rev().take_while(|e| e.class == Class::Header);
+            headers.for_each(|header| header.clock_ms = self.clock_ms);
+        }
         if let Some(headers) = entry_headers {
             self.entry_points.push_back(EntryPoint { number: self.end(), headers });
         }
@@ -239,7 +245,7 @@ impl Ring {
         let track = match kind {
             TagKind::Audio => &mut self.tracks[0],
             TagKind::Video => &mut self.tracks[1],
-            TagKind::Script => &mut self.tracks[2],
+            TagKind::Script => return,
         };
         let step = track.map(|track| timestamp.since(track.last_timestamp));
         match (track, step) {
@@ -287,12 +293,15 @@ mod tests {
     use crate::rope::Rope;
 
     fn push(ring: &mut Ring, ms: u32, len: usize, entry: bool) {
+        push_class(ring, Class::Video { disposable: false }, ms, len, entry);
+    }
+
+    fn push_class(ring: &mut Ring, class: Class, ms: u32, len: usize, entry: bool) {
         let tag = Tag {
             kind: TagKind::Video,
             timestamp: Timestamp::from_ms(ms),
             payload: Rope::from(vec![0; len]),
         };
-        let class = Class::Video { disposable: false };
         ring.push(tag, len as u32, 1, class, 0, entry.then(Arc::default));
     }
 
@@ -342,5 +351,27 @@ mod tests {
         }
         // 40 across the wrap, 40 past the track behind, none by the jumps, 40 after each.
         assert_eq!(ring.clock_ms(), 160);
+    }
+
+    #[test]
+    fn what_describes_the_stream_takes_no_time() {
+        let mut ring = Ring::new(limits());
+        // Its media begin at 9 s, and its headers at 0, again and again.
+        for ms in [9_000, 9_040, 9_080] {
+            push_class(&mut ring, Class::Header, 0, 1, false);
+            push(&mut ring, ms, 1, false);
+        }
+        assert_eq!(ring.clock_ms(), 80);
+        assert_eq!(ring.last_timestamp(), Timestamp::from_ms(9_080));
+    }
+
+    #[test]
+    fn headers_are_as_old_as_what_follows_them() {
+        let mut ring = Ring::new(limits());
+        push(&mut ring, 0, 1, true);
+        push_class(&mut ring, Class::Header, 0, 1, false);
+        push_class(&mut ring, Class::Header, 6_000, 1, false);
+        push(&mut ring, 6_000, 1, true);
+        assert_eq!(ring.clock_ms() - ring.clock_at(1), 0, "no backlog behind a pause");
     }
 }

@@ -141,9 +141,15 @@ pub(super) fn counters(run: &Judged<'_>) -> Verdict {
         // It joined with its first tag, or earlier if it had to wait for a picture.
         let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
         let earliest = (first as usize).min(topic.entered_by(start));
+        // What came shortly before the end of the run may not have been shown to anybody.
+        let is_known = at + run.limits.unseen() < run.end();
         let pushed = topic.entered_by(at + run.limits.unseen()) as u64;
-        let seen = topic.entered_by(at) as u64;
-        let most = pushed - (earliest as u64).min(pushed) + room;
+        let most = match is_known {
+            true => pushed - (earliest as u64).min(pushed) + room,
+            false => u64::MAX,
+        };
+        // Within one moment of the clock, only the order of the trace tells what came before.
+        let seen = topic.tags.partition_point(|tag| tag.event < event) as u64;
         let least = seen.saturating_sub(u64::from(first)).saturating_sub(room);
         if account.published > most || account.published < least {
             let published = account.published;

@@ -1,12 +1,15 @@
 //! Faults: what a plan's lines do to peers, links and nodes, and how it ends.
 
+use std::mem::discriminant;
 use std::net::SocketAddr;
 
 use super::agenda::Do;
 use super::{NodeHandle, World, is_of};
 use crate::link::Link;
+use crate::net::HostId;
 use crate::peer::Order;
-use crate::plan::Act;
+use crate::plan::{Act, Direction};
+use crate::time::SimTime;
 use crate::trace::What;
 
 impl World<'_> {
@@ -23,26 +26,30 @@ impl World<'_> {
             }
         }
         if let Some(lasts) = line.act.lasts() {
+            self.active.push(index);
             self.agenda.add(self.now + lasts, Do::EndFault(index));
         }
     }
 
-    /// Undoes what a line did for a while.
+    /// Undoes what a line did for a while, as far as no other line goes on doing it.
     pub(super) fn end_fault(&mut self, index: usize) {
         let plan = self.plan;
         let line = &plan.lines[index];
+        self.active.retain(|active| *active != index);
         self.tell_fault(index, false);
         if let Some(NodeHandle { host, .. }) = self.nodes.get(&line.who.name) {
+            let host = *host;
             match &line.act {
-                Act::Freeze(_) => self.fabric.set_frozen(*host, false),
-                Act::Egress(..) => self.fabric.set_egress(*host, None),
-                Act::Refuse(_) => self.fabric.set_refuses(*host, false),
-                Act::Hang(_) => self.fabric.set_hangs(*host, false),
                 Act::Cut(direction, _) => {
-                    for peer in self.at_node(&line.who.name) {
-                        self.fabric.set_cut(peer, *direction, false);
+                    for (name, peer) in self.at_node(&line.who.name) {
+                        self.heal(&name, peer, *direction);
                     }
                 }
+                act if self.goes_on(&line.who.name, act) => {}
+                Act::Freeze(_) => self.fabric.set_frozen(host, false),
+                Act::Egress(..) => self.fabric.set_egress(host, None),
+                Act::Refuse(_) => self.fabric.set_refuses(host, false),
+                Act::Hang(_) => self.fabric.set_hangs(host, false),
                 _ => {}
             }
             return;
@@ -50,9 +57,37 @@ impl World<'_> {
         for name in self.members(&line.who.name) {
             let Some(peer) = self.peers.get(&name) else { continue };
             match &line.act {
-                Act::Link(..) => self.fabric.set_link(peer.host, &peer.link),
-                Act::Cut(direction, _) => self.fabric.set_cut(peer.host, *direction, false),
+                Act::Link(..) if !self.goes_on(&name, &line.act) => {
+                    self.fabric.set_link(peer.host, &peer.link);
+                }
+                Act::Cut(direction, _) => self.heal(&name, peer.host, *direction),
                 _ => {}
+            }
+        }
+    }
+
+    /// Whether another line does the same to a peer or a node.
+    fn goes_on(&self, name: &str, act: &Act) -> bool {
+        self.active
+            .iter()
+            .map(|index| &self.plan.lines[*index])
+            .any(|line| is_of(name, &line.who.name) && discriminant(&line.act) == discriminant(act))
+    }
+
+    /// Ends a cut in the directions that no other line cuts.
+    fn heal(&self, name: &str, host: HostId, direction: Direction) {
+        let node = self.peers.get(name).map_or("", |peer| &peer.node);
+        let is_cut = |way: Direction| {
+            self.active.iter().map(|index| &self.plan.lines[*index]).any(|line| {
+                let concerns = is_of(name, &line.who.name) || line.who.name == node;
+                let cuts =
+                    matches!(&line.act, Act::Cut(cut, _) if [way, Direction::Both].contains(cut));
+                concerns && cuts
+            })
+        };
+        for way in [Direction::Up, Direction::Down] {
+            if [way, Direction::Both].contains(&direction) && !is_cut(way) {
+                self.fabric.set_cut(host, way, false);
             }
         }
     }
@@ -117,12 +152,15 @@ impl World<'_> {
         let host = handle.host;
         match act {
             Act::Crash { down, silent } => {
-                self.fabric.set_dark(host, *silent);
-                self.kill(name);
-                if let Some(down) = down {
-                    self.agenda.add(self.now + *down, Do::Return(name.to_owned()));
+                let until = down.map_or(SimTime::MAX, |down| self.now + down);
+                if handle.down_until.is_none() {
+                    self.fabric.set_dark(host, *silent);
+                    handle.returns = None;
+                    self.kill(name);
                 }
+                self.stay_down(name, until);
             }
+            Act::Stop(_) if handle.down_until.is_some() || handle.returns.is_some() => {}
             Act::Stop(returns) => {
                 handle.returns = Some(*returns);
                 self.recorder.push(handle.node.who, What::Stopping);
@@ -134,7 +172,7 @@ impl World<'_> {
             Act::Refuse(_) => self.fabric.set_refuses(host, true),
             Act::Hang(_) => self.fabric.set_hangs(host, true),
             Act::Cut(direction, _) => {
-                for peer in self.at_node(name) {
+                for (_, peer) in self.at_node(name) {
                     self.fabric.set_cut(peer, *direction, true);
                 }
             }
@@ -142,8 +180,9 @@ impl World<'_> {
         }
     }
 
-    fn at_node(&self, name: &str) -> Vec<crate::net::HostId> {
-        self.peers.values().filter(|peer| peer.node == name).map(|peer| peer.host).collect()
+    fn at_node(&self, node: &str) -> Vec<(String, HostId)> {
+        let peers = self.peers.iter().filter(|(_, peer)| peer.node == node);
+        peers.map(|(name, peer)| (name.clone(), peer.host)).collect()
     }
 
     /// Ends a node's process on the spot.
@@ -172,15 +211,27 @@ impl World<'_> {
         for name in stopping {
             self.end_process(&name);
             let returns = self.nodes.get_mut(&name).and_then(|handle| handle.returns.take());
-            if let Some(Some(down)) = returns {
-                self.agenda.add(self.now + down, Do::Return(name));
-            }
+            let down = returns.flatten();
+            self.stay_down(&name, down.map_or(SimTime::MAX, |down| self.now + down));
+        }
+    }
+
+    /// A node that is down stays so until then at least.
+    fn stay_down(&mut self, name: &str, until: SimTime) {
+        let Some(handle) = self.nodes.get_mut(name) else { return };
+        handle.down_until = handle.down_until.max(Some(until));
+        if until < SimTime::MAX {
+            self.agenda.add(until, Do::Return(name.to_owned()));
         }
     }
 
     /// Starts a node's process again.
     pub(super) fn restart(&mut self, name: &str) {
-        let Some(handle) = self.nodes.get(name) else { return };
+        let Some(handle) = self.nodes.get_mut(name) else { return };
+        if handle.down_until.is_none_or(|until| until > self.now) {
+            return;
+        }
+        handle.down_until = None;
         self.fabric.set_dark(handle.host, false);
         self.sim.bounce(name);
     }

@@ -26,6 +26,7 @@ pub(super) fn odd_encoder(world: &mut World) {
 }
 
 pub(super) fn endless_gop(world: &mut World) {
+    world.set("rtmp.message_len_max=524288");
     world.set("hub.ring_bytes_max=1048576");
     world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms()).quirk(Quirk::KeyframeEvery(0));
     world.viewers("before", 2, Play::Rtmp).comes(1.s());

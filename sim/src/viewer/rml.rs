@@ -12,17 +12,20 @@ use rml_rtmp::sessions::{
 
 use super::amf0::{self, Value};
 use super::chunks::{ChunkReader, Rules};
-use super::{Seen, Target};
+use super::connection::Answer;
+use super::{Seen, Target, check};
 use crate::publisher::encode::{ChunkWriter, Header};
 use crate::tag::{Kind, TagSeen};
 
-/// A player that is rml_rtmp's. Script data are not seen: it gives a few values of them only.
+/// A player that is rml_rtmp's. Of script data and errors it gives a few values only: our reader
+/// reads them beside it.
 pub(super) struct RmlPlayer {
     target: Target,
     /// Until it is done.
     handshake: Option<Handshake>,
     session: Option<ClientSession>,
     said: ChunkReader,
+    heard: ChunkReader,
     writer: ChunkWriter,
     out: Vec<u8>,
     /// Bytes received.
@@ -30,6 +33,12 @@ pub(super) struct RmlPlayer {
     playing: bool,
     over: bool,
 }
+
+/// The status of a stream that is over.
+const UNPUBLISHED: &str = "NetStream.Play.UnpublishNotify";
+
+/// Bytes of S0, S1 and S2.
+const HANDSHAKE_LEN: u64 = 1 + 2 * 1536;
 
 fn words(error: impl std::fmt::Display) -> String {
     format!("rml_rtmp: {error}")
@@ -45,6 +54,7 @@ impl RmlPlayer {
             handshake: Some(handshake),
             session: session.map(|(session, _)| session),
             said: ChunkReader::new(0, Rules::STRICT),
+            heard: ChunkReader::new(HANDSHAKE_LEN, Rules::STRICT),
             writer: ChunkWriter::new(),
             out,
             offset: 0,
@@ -90,7 +100,39 @@ impl RmlPlayer {
     fn input(&mut self, bytes: &[u8], seen: &mut Vec<Seen>) -> Result<(), String> {
         let Some(session) = &mut self.session else { return Ok(()) };
         let results = session.handle_input(bytes).map_err(words)?;
-        self.carry(results, seen)
+        let first = seen.len();
+        self.carry(results, seen)?;
+        self.read_beside(bytes, first, seen)
+    }
+
+    /// Puts script data and errors in their places among what rml_rtmp gave from `place` on.
+    fn read_beside(
+        &mut self,
+        mut bytes: &[u8],
+        mut place: usize,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), String> {
+        while let Some(message) = self.heard.read(&mut bytes)? {
+            match Kind::of_type(message.type_id) {
+                Some(Kind::Script) => {
+                    check(Kind::Script, &message.payload)?;
+                    let tag = TagSeen::of(Kind::Script, message.timestamp_ms, &message.payload);
+                    seen.insert(place, Seen::Tag(tag));
+                    place += 1;
+                }
+                Some(_) => {
+                    let media = seen[place..].iter().position(|seen| matches!(seen, Seen::Tag(_)));
+                    place += media.map_or(0, |media| media + 1);
+                }
+                None if message.type_id == 20 => {
+                    if let Some((code, words)) = Answer::parse(&message)?.error() {
+                        seen.push(Seen::ToldError { code, words });
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     fn ask(
@@ -144,9 +186,6 @@ impl RmlPlayer {
                 let name = self.target.name_and_query();
                 return self.ask(seen, |session| session.request_playback(name));
             }
-            ClientSessionEvent::ConnectionRequestRejected { description } => {
-                seen.push(Seen::ToldError { code: "_error".to_owned(), words: description });
-            }
             ClientSessionEvent::PlaybackRequestAccepted if !self.playing => {
                 self.playing = true;
                 seen.push(Seen::Playing);
@@ -157,21 +196,13 @@ impl RmlPlayer {
             ClientSessionEvent::VideoDataReceived { timestamp, data } => {
                 seen.push(tag(Kind::Video, timestamp.value, &data));
             }
-            ClientSessionEvent::UnhandleableOnStatusCode { code } => self.status(code, seen),
+            ClientSessionEvent::UnhandleableOnStatusCode { code } if code == UNPUBLISHED => {
+                self.playing = false;
+                seen.push(Seen::ToldEnd);
+            }
             _ => {}
         }
         Ok(())
-    }
-
-    /// rml_rtmp does not tell the level.
-    fn status(&mut self, code: String, seen: &mut Vec<Seen>) {
-        const ERRORS: [&str; 4] = ["NotFound", "Failed", "BadName", "Error"];
-        if code == "NetStream.Play.UnpublishNotify" {
-            self.playing = false;
-            seen.push(Seen::ToldEnd);
-        } else if ERRORS.iter().any(|error| code.ends_with(error)) {
-            seen.push(Seen::ToldError { code, words: String::new() });
-        }
     }
 
     pub(super) fn goodbye(&mut self) {

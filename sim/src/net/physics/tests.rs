@@ -68,7 +68,7 @@ fn an_unlimited_way_passes_anything_but_what_never_entered() {
 
 #[test]
 fn bytes_arrive_in_order_and_once_and_behind_the_bottleneck() {
-    let arrivals: [(&str, [(u64, usize); 2], bool); 4] = [
+    let arrivals = [
         ("in order", [(0, 100), (100, 100)], true),
         ("overtaken", [(100, 100), (0, 100)], false),
         ("twice", [(0, 100), (0, 100)], false),
