@@ -1,5 +1,5 @@
 //! The network by itself, without a server: what a link lets through and when, and what faults do
-//! to connections. Time is the runtime's, paused: the fabric is moved on by a millisecond at a time.
+//! to connections. Time is the runtime's, paused: it moves the fabric on by milliseconds.
 
 mod capacity;
 mod closing;

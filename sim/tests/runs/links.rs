@@ -169,7 +169,8 @@ fn n12_a_cut_one_way_stops_that_way_only() {
 #[test]
 fn n13_links_cut_in_one_order_heal_in_another() {
     let ran = with_viewers(
-        "2.000 phone cut for 2.000\n2.300 studio cut for 0.500\n2.500 sofa cut for 1.000\n9.000 end",
+        "2.000 phone cut for 2.000\n2.300 studio cut for 0.500\n\
+         2.500 sofa cut for 1.000\n9.000 end",
     );
     for (name, until) in [("phone", 4_000), ("sofa", 3_500)] {
         assert_eq!(between(&ran.got(name), 2_510, until).len(), 0, "{name}");

@@ -1,4 +1,4 @@
-//! What peers do to themselves, as a plan tells them: stall, stop reading, want less, leave, return.
+//! What peers do themselves, as a plan tells them: stall, stop reading, want less, leave, return.
 
 use forebay_sim::tag::{Kind, Role};
 use forebay_sim::trace::{Close, What};
