@@ -459,8 +459,8 @@ impl Hub {
     }
 }
 
-/// Pushes tags. Dropped without [`end`](Self::end) it vanishes, and subscribers wait for it to
-/// return; see [`Absence`].
+/// Pushes tags. Dropped it ends its stream, as with [`end`](Self::end); if it may return, let it
+/// [`vanish`](Self::vanish) instead.
 pub struct Publisher {
     hub: Hub,
     topic: SharedTopic,

@@ -44,7 +44,8 @@ pub(crate) struct Shared {
     counters: Counters,
     open_connections: AtomicUsize,
     closed_connection: Notify,
-    tasks: Mutex<BTreeMap<SocketAddr, AbortHandle>>,
+    /// By peer; `None` while a connection's task is being spawned.
+    tasks: Mutex<BTreeMap<SocketAddr, Option<AbortHandle>>>,
     started: Instant,
     seed: u64,
 }
@@ -91,6 +92,7 @@ impl OpenConnection {
         // Only the two accepting tasks count up: between them they may let one in too many.
         (before < max).then(|| {
             shared.open_connections.fetch_add(1, Ordering::Relaxed);
+            shared.tasks.lock().insert(peer, None);
             Self { shared: shared.clone(), peer }
         })
     }
@@ -190,7 +192,7 @@ impl Control {
     /// Ends the connection of this peer at once, wherever it is in its work. What it published is
     /// treated as if its network had gone. `false`: there is no such connection.
     pub fn disconnect(&self, peer: SocketAddr) -> bool {
-        let task = self.shared.tasks.lock().get(&peer).cloned();
+        let task = self.shared.tasks.lock().get(&peer).cloned().flatten();
         task.inspect(AbortHandle::abort).is_some()
     }
 
@@ -232,7 +234,10 @@ async fn accept<N: Net, F>(
                 let _best_effort = stream.set_unsent_len_max(shared.config.play.unsent_len_max);
                 let serving = serve(shared.clone(), stream, peer, stopped.clone(), open);
                 let task = tokio::spawn(contain(peer, serving));
-                shared.tasks.lock().insert(peer, task.abort_handle());
+                // A task that is over by now has taken itself off the list.
+                if let Some(listed) = shared.tasks.lock().get_mut(&peer) {
+                    *listed = Some(task.abort_handle());
+                }
             }
             Err(error) => {
                 // Out of file descriptors, mostly: what closes in the meantime makes room.

@@ -217,7 +217,6 @@ impl Draw<'_> {
             publisher = publisher.again(random.u64(100..2_000).ms());
         }
         self.keys.push(publisher.line().key.clone());
-        drop(publisher);
         self.publishers.push(name.to_owned());
     }
 
@@ -252,9 +251,8 @@ impl Draw<'_> {
             viewer = viewer.comes_when(&publisher, event, count, random.u64(..30).ms());
         }
         if self.mix != NOTHING && random.u32(..2) == 0 {
-            viewer = viewer.again(random.u64(100..1_500).ms());
+            viewer.again(random.u64(100..1_500).ms());
         }
-        drop(viewer);
         self.viewers.push(name);
     }
 

@@ -165,11 +165,6 @@ impl Link {
     }
 }
 
-/// To the next microsecond: a rounding down would let more through than there is.
-fn rounded_up(seconds: f64) -> Duration {
-    Duration::from_micros((seconds * 1e6).ceil() as u64)
-}
-
 impl Capacity {
     /// Bits per second at this moment.
     pub fn rate_at(&self, now: SimTime) -> u64 {
@@ -185,13 +180,19 @@ impl Capacity {
 
     /// When `bits` that begin to pass now have passed; [`SimTime::MAX`] if they never will.
     pub fn time_to_pass(&self, now: SimTime, bits: f64) -> SimTime {
+        self.pass(now, bits).0
+    }
+
+    /// When `bits` that begin to pass now have passed, and how many more could have by then: time
+    /// has a grain.
+    pub(crate) fn pass(&self, now: SimTime, bits: f64) -> (SimTime, f64) {
         match self {
-            Self::Unlimited => now,
-            Self::Constant(0) => SimTime::MAX,
-            Self::Constant(rate) => now + rounded_up(bits / *rate as f64),
+            Self::Unlimited => (now, 0.0),
+            Self::Constant(0) => (SimTime::MAX, 0.0),
+            Self::Constant(rate) => round_up(now, bits, *rate as f64),
             Self::Trace { steps, period } => {
                 if bits > 0.0 && steps.iter().all(|(_, rate)| *rate == 0) {
-                    return SimTime::MAX;
+                    return (SimTime::MAX, 0.0);
                 }
                 let period = period.as_micros().max(1) as u64;
                 let (mut at, mut left) = (now, bits);
@@ -203,7 +204,7 @@ impl Capacity {
                     let lasts = Duration::from_micros(end - phase);
                     let passes = rate * lasts.as_secs_f64();
                     if passes >= left {
-                        return at + rounded_up(left / rate.max(1.0));
+                        return round_up(at, left, rate.max(1.0));
                     }
                     left -= passes;
                     at += lasts;
@@ -211,4 +212,12 @@ impl Capacity {
             }
         }
     }
+}
+
+/// Rounded up to the grain of simulated time, with the bits of the rest of it. Rounded down, many
+/// pieces in a row would be faster than their link.
+fn round_up(at: SimTime, bits: f64, rate: f64) -> (SimTime, f64) {
+    let exact = bits * 1e6 / rate;
+    let micros = exact.ceil();
+    (at + Duration::from_micros(micros as u64), (micros - exact) * rate / 1e6)
 }

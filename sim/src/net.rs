@@ -103,9 +103,9 @@ impl SimStream {
         self.fabric.vanish(self.id, self.end);
     }
 
-    /// Resets the connection.
+    /// Resets the connection: the other side is told as soon as its network can.
     pub fn reset(self) {
-        self.fabric.reset(self.id);
+        self.fabric.reset(self.id, self.end);
     }
 }
 

@@ -5,9 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use smallvec::SmallVec;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{Counters, Shared, end_after_grace};
+use super::{Counters, Shared, end_after_grace, now};
 use crate::flv::Tag;
 use crate::hub::{Publisher, StreamKey};
 use crate::rtmp::ServerConnection;
@@ -162,5 +163,17 @@ impl Ingest {
             }
         }
         found
+    }
+}
+
+impl Drop for Ingest {
+    /// A task that was cancelled, or that panicked, has not said goodbye for its publishers: it is
+    /// as if their network had gone.
+    fn drop(&mut self) {
+        // Without a runtime nobody is left who could return, or wait.
+        if !self.is_empty() && Handle::try_current().is_ok() {
+            let may_return = !*self.stopped.borrow();
+            self.vanish(now(), may_return);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -40,6 +41,13 @@ pub(crate) struct MemStream {
     /// What the other end did.
     #[allow(dead_code, reason = "not every test counts")]
     pub(crate) peer_calls: Arc<Mutex<Calls>>,
+    panics: Arc<AtomicBool>,
+    /// The other end's next read panics.
+    #[allow(dead_code, reason = "not every test breaks its server")]
+    pub(crate) peer_panics: Arc<AtomicBool>,
+    /// Where it was dialled from, which is how the server knows it.
+    #[allow(dead_code, reason = "not every test names its peers")]
+    pub(crate) dialed_from: SocketAddr,
 }
 
 /// How many bytes each call moved that moved any, as system calls would have.
@@ -75,21 +83,25 @@ impl Net for MemNet {
         let peer = SocketAddr::from(([10, 0, 0, 1], 1024 + ports.connections));
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let listener = ports.listeners.get(&port).ok_or_else(refused)?;
-        let (client, server) = MemStream::pair(ours, theirs);
+        let (client, server) = MemStream::pair(ours, theirs, peer);
         listener.send((server, peer)).map_err(|_| refused())?;
         Ok(client)
     }
 }
 
 impl MemStream {
-    fn pair(client: DuplexStream, server: DuplexStream) -> (Self, Self) {
-        let [here, there]: [Arc<Mutex<Calls>>; 2] = Default::default();
-        let end = |pipe, calls: &Arc<Mutex<Calls>>, peer_calls: &Arc<Mutex<Calls>>| Self {
+    fn pair(client: DuplexStream, server: DuplexStream, dialed_from: SocketAddr) -> (Self, Self) {
+        let calls: [Arc<Mutex<Calls>>; 2] = Default::default();
+        let panics: [Arc<AtomicBool>; 2] = Default::default();
+        let end = |pipe, here: usize, there: usize| Self {
             pipe,
-            calls: calls.clone(),
-            peer_calls: peer_calls.clone(),
+            calls: calls[here].clone(),
+            peer_calls: calls[there].clone(),
+            panics: panics[here].clone(),
+            peer_panics: panics[there].clone(),
+            dialed_from,
         };
-        (end(client, &here, &there), end(server, &there, &here))
+        (end(client, 0, 1), end(server, 1, 0))
     }
 
     fn count_write(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -112,6 +124,9 @@ impl AsyncRead for MemStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.panics.swap(false, Ordering::Relaxed) {
+            panic!("a panic that the test asked for");
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.pipe).poll_read(cx, buf);
         let len = buf.filled().len() - before;

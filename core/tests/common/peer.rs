@@ -1,6 +1,8 @@
 //! Encoders and players made of rml_rtmp, which others wrote.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use forebay::shell::net::Net as _;
 use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
@@ -114,6 +116,27 @@ impl Peer {
     pub(crate) async fn send_audio(&mut self, ms: u32, payload: Vec<u8>) {
         let result = self.session.publish_audio_data(payload.into(), RtmpTimestamp::new(ms), false);
         self.carry(vec![result.unwrap()]).await;
+    }
+
+    /// Sends the first `len` bytes of a video message.
+    #[allow(dead_code, reason = "not every test stops in the middle")]
+    pub(crate) async fn send_video_up_to(&mut self, ms: u32, payload: Vec<u8>, len: usize) {
+        let result = self.session.publish_video_data(payload.into(), RtmpTimestamp::new(ms), false);
+        let ClientSessionResult::OutboundResponse(packet) = result.unwrap() else { return };
+        self.stream.write_all(&packet.bytes[..len]).await.unwrap();
+    }
+
+    /// Where it was dialled from, which is how the server knows it.
+    #[allow(dead_code, reason = "not every test names its peers")]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.dialed_from
+    }
+
+    /// The server's next read of this connection panics, which is at once.
+    #[allow(dead_code, reason = "not every test breaks its server")]
+    pub(crate) async fn panic_server(&mut self) {
+        self.stream.peer_panics.store(true, Ordering::Relaxed);
+        self.stream.write_all(&[3]).await.unwrap();
     }
 
     /// What the server did on this connection.

@@ -67,7 +67,10 @@ impl Connection {
         let done = |end: End| match self.ends[end as usize] {
             EndState::Open => false,
             EndState::Reset => true,
-            EndState::Closed => self.pipes[end as usize].unsent.is_empty(),
+            EndState::Closed => {
+                let pipe = &self.pipes[end as usize];
+                pipe.is_forgotten || pipe.unsent.is_empty()
+            }
         };
         let idle = |pipe: &Pipe| {
             pipe.is_forgotten

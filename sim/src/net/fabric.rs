@@ -24,7 +24,9 @@ use crate::time::SimTime;
 /// Connections that wait to be accepted, as a kernel's backlog bounds them.
 const BACKLOG_MAX: usize = 1024;
 
-/// Idle longer than this, a box on the way may forget a connection.
+/// How often a SYN is sent until nobody asks any longer.
+const SYNS_MAX: u32 = 7;
+
 const MESSAGE_OF_INJECTED_PANIC: &str = "a panic that the plan asked for";
 
 /// A host of the network.
@@ -92,8 +94,8 @@ enum Event {
     Landed(ConnectionId, usize),
     /// A stall may be over.
     Pump(ConnectionId, usize),
-    /// A quantum has left a host.
-    Left(HostId, ConnectionId, usize, usize),
+    /// A quantum has left a host: in which turn, and how much.
+    Left(HostId, u64, usize),
     /// A reset reaches an end.
     Reset(ConnectionId, usize),
 }
@@ -234,12 +236,13 @@ impl Fabric {
     /// Bounds what leaves a host, in bits per second.
     pub fn set_egress(&self, host: HostId, rate: Option<u64>) {
         self.with(|state| {
-            state.host(host).nic.rate = rate;
+            state.host(host).nic.set_rate(rate);
             let ids: Vec<_> = state.connections.keys().copied().collect();
             ids.into_iter().for_each(|id| {
                 state.pump(Way { id, from: End::Dialer });
                 state.pump(Way { id, from: End::Acceptor });
             });
+            state.turn(host);
         });
     }
 
@@ -437,8 +440,8 @@ impl Fabric {
         });
     }
 
-    pub(super) fn reset(&self, id: ConnectionId) {
-        self.with(|state| state.reset(id));
+    pub(super) fn reset(&self, id: ConnectionId, end: End) {
+        self.with(|state| state.send_reset(id, end.other()));
     }
 }
 
@@ -486,7 +489,7 @@ impl State {
             Event::Served(id, way, service) => self.served(id, way, service),
             Event::Landed(id, way) => self.landed(id, way),
             Event::Pump(id, way) => self.pump(Way { id, from: end(way) }),
-            Event::Left(host, id, way, len) => self.left(host, id, way, len),
+            Event::Left(host, turn, len) => self.left(host, turn, len),
             Event::Reset(id, way) => self.told_reset(id, end(way)),
         }
     }
@@ -504,20 +507,23 @@ impl State {
     fn syn(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(&id) else { return };
         let (acceptor, port, syns) = (connection.hosts[1], connection.port, connection.syns);
+        let has_given_up = connection.ends[End::Dialer as usize] != EndState::Open;
         let is_cut = connection.pipes.iter().any(|pipe| pipe.cut_since.is_some());
         let back = connection.pipes[1].path.delay;
         let host = self.host(acceptor);
         let is_listening = !host.refuses && host.listeners.contains_key(&port);
         let has_room =
             host.listeners.get(&port).is_none_or(|listener| listener.backlog.len() < BACKLOG_MAX);
-        if is_cut || host.is_dark || host.hangs || !has_room {
-            // Nobody answers. It is sent again after 1 s, then 2, then 4.
-            if syns < 7
-                && let Some(connection) = self.connections.get_mut(&id)
-            {
+        if is_cut || host.is_dark || host.hangs || !has_room || (has_given_up && syns > 1) {
+            // Nobody answers. It is sent again after 1 s, then 2, then 4, if somebody waits.
+            let Some(connection) = self.connections.get_mut(&id) else { return };
+            if syns < SYNS_MAX && !has_given_up {
                 connection.syns += 1;
                 let at = self.now + Duration::from_secs(1 << (syns - 1));
                 self.schedule(at, Event::Syn(id));
+            } else {
+                connection.ends[End::Acceptor as usize] = EndState::Reset;
+                self.forget_if_over(id);
             }
             return;
         }
@@ -574,7 +580,7 @@ impl State {
     /// The next quantum leaves a host.
     fn turn(&mut self, host: HostId) {
         let now = self.now;
-        while !self.host(host).nic.is_busy {
+        while self.host(host).nic.on_wire.is_none() {
             let Some(way) = self.host(host).nic.waiting.pop_front() else { return };
             let quantum = self.host(host).nic.quantum();
             let Some(connection) = self.connections.get_mut(&way.id) else { continue };
@@ -585,24 +591,28 @@ impl State {
             };
             let len = len.min(quantum);
             let nic = &mut self.host(host).nic;
-            nic.is_busy = true;
-            let at = now + nic.time(len);
-            self.schedule(at, Event::Left(host, way.id, way.from as usize, len));
+            let at = nic.begin(now, way, len);
+            let turn = nic.turn;
+            self.schedule(at, Event::Left(host, turn, len));
         }
     }
 
-    fn left(&mut self, host: HostId, id: ConnectionId, way: usize, len: usize) {
+    fn left(&mut self, host: HostId, turn: u64, len: usize) {
         let now = self.now;
         let nic = &mut self.host(host).nic;
-        nic.is_busy = false;
-        nic.carried += len as u64;
-        let way = Way { id, from: end(way) };
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if nic.turn != turn {
+            return;
+        }
+        let Some(way) = nic.on_wire.take() else { return };
+        if let Some(connection) = self.connections.get_mut(&way.id) {
             let pipe = connection.outgoing(way.from);
+            // A link that was cut in the meantime takes nothing.
+            let len = pipe.sendable(now).unwrap_or(0).min(len);
             let sent = pipe.send(now, len);
             let goes_on = pipe.sendable(now).is_some();
             pipe.in_nic = goes_on;
-            self.complain(sent, id);
+            self.complain(sent, way.id);
+            self.host(host).nic.carried += len as u64;
             if goes_on {
                 self.host(host).nic.waiting.push_back(way);
             }

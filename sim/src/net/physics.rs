@@ -14,8 +14,16 @@ pub(super) struct Physics {
     arrived: u64,
 }
 
-/// A path may run ahead of its capacity by what it serves at once, and by one rounding.
-const GRAIN_BITS: f64 = 8.0 * (64 << 10) as f64 + 8.0;
+/// A path may run ahead of its capacity by what it serves at once, and by one rounding to the grain
+/// of time.
+fn ahead_max(capacity: &Capacity) -> f64 {
+    let peak = match capacity {
+        Capacity::Unlimited => u64::MAX,
+        Capacity::Constant(rate) => *rate,
+        Capacity::Trace { steps, .. } => steps.iter().map(|step| step.1).max().unwrap_or(0),
+    };
+    8.0 * (64 << 10) as f64 + 8.0 + peak as f64 / 1e6
+}
 
 impl Physics {
     /// The capacity is another from now on: what it owes is forgotten.
@@ -45,7 +53,7 @@ impl Physics {
         let paid = bits_between(capacity, self.at, now);
         self.at = now;
         self.unpaid = (self.unpaid - paid).max(0.0) + len as f64 * 8.0;
-        if self.unpaid > GRAIN_BITS {
+        if self.unpaid > ahead_max(capacity) {
             return Err(format!("{:.0} bits more than the capacity allows", self.unpaid));
         }
         Ok(())
@@ -88,3 +96,6 @@ fn bits_between(capacity: &Capacity, from: SimTime, to: SimTime) -> f64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,9 @@ pub(super) struct Pipe {
     /// What is being served, and the service it belongs to: a change of the link begins it anew.
     pub(super) serving: Option<Piece>,
     pub(super) service: u64,
+    /// When what is served has passed, and the bits that could pass besides by then: they are the
+    /// next one's, if it follows at once.
+    spare: (SimTime, f64),
     /// The queue was too short for a burst, and has not been empty since.
     has_overflowed: bool,
     /// Nothing is sent before: a retransmission is waited for.
@@ -130,6 +133,7 @@ impl Pipe {
             queue: Queue::default(),
             serving: None,
             service: 0,
+            spare: (SimTime::ZERO, 0.0),
             has_overflowed: false,
             stalled_until: SimTime::ZERO,
             flights: VecDeque::new(),
@@ -190,11 +194,12 @@ impl Pipe {
         };
         self.outstanding += piece.bytes.len() as u64;
         self.physics.enter(piece.bytes.len());
-        if self.path.capacity == Capacity::Unlimited && self.queue.is_empty() {
+        let is_unlimited = self.path.capacity == Capacity::Unlimited;
+        if is_unlimited && self.queue.is_empty() && self.serving.is_none() {
             return self.fly(now, piece);
         }
         self.queue.push(piece);
-        let is_full = self.queue.len as u64 >= self.path.queue.max(1460);
+        let is_full = !is_unlimited && self.queue.len as u64 >= self.path.queue.max(1460);
         if is_full && !self.unsent.is_empty() && !self.has_overflowed {
             // What did not fit is sent again, a round trip later.
             self.has_overflowed = true;
@@ -221,6 +226,7 @@ impl Pipe {
     /// The link has changed: what is being served is served anew.
     pub(super) fn restart_service(&mut self, now: SimTime) -> Option<SimTime> {
         self.physics.forget_debt(now);
+        self.spare.1 = 0.0;
         let len = self.serving.as_ref()?.bytes.len();
         self.service += 1;
         Some(self.pass_time(now, len))
@@ -238,8 +244,11 @@ impl Pipe {
         bytes.clamp(1460, 64 << 10) as usize
     }
 
-    fn pass_time(&self, now: SimTime, len: usize) -> SimTime {
-        self.path.capacity.time_to_pass(now, len as f64 * 8.0)
+    fn pass_time(&mut self, now: SimTime, len: usize) -> SimTime {
+        let (at, bits) = self.spare;
+        let spare = if at == now { bits } else { 0.0 };
+        self.spare = self.path.capacity.pass(now, (len as f64 * 8.0 - spare).max(0.0));
+        self.spare.0
     }
 
     fn fly(&mut self, now: SimTime, piece: Piece) -> Result<(), String> {

@@ -230,8 +230,7 @@ impl Story {
 
     pub(crate) fn dial(&mut self, name: &'static str, dialed_ms: u64) {
         // The trace's names are known when it is written: see `trace`.
-        let address: std::sync::Arc<str> = format!("{name}:1").into();
-        let from = || address.clone();
+        let address = format!("{name}:1").into();
         let node = forebay_sim::trace::Who(1);
         self.push(dialed_ms, name, What::Dialed { node, address });
         self.push(dialed_ms + 2, name, What::Connected);
@@ -293,7 +292,7 @@ impl Story {
             let first = self.tags.iter().find(|tag| tag.session == session);
             let at = first.map_or(0, |tag| tag.sent_ms);
             let address = format!("studio:{session}").into();
-            events.push((at - 100, "studio", What::Dialed { node, address: from() }));
+            events.push((at - 100, "studio", What::Dialed { node, address }));
             events.push((at - 98, "studio", What::Connected));
             events.push((at - 90, "studio", What::Publishing { key: KEY.into() }));
             for (_, at, close) in self.closes.iter().filter(|close| close.0 == session) {
@@ -384,7 +383,7 @@ impl Viewer {
         let name = self.name;
         let address: std::sync::Arc<str> = format!("{name}:1").into();
         let from = || address.clone();
-        events.push((self.dialed_ms, name, What::Dialed { node, address }));
+        events.push((self.dialed_ms, name, What::Dialed { node, address: from() }));
         events.push((self.dialed_ms + 2, name, What::Connected));
         events.push((self.playing_ms, name, What::Playing { key: KEY.into() }));
         for (at, cause, tags, bytes) in &self.lags {
