@@ -53,7 +53,7 @@ fn v10_viewers_leave_as_they_are_told_to() {
         let ran = with_viewers(&format!("2.000 phone leave {leave}\n4.000 end"));
         let (when, how) = ran.end("phone");
         assert!(how == close && when <= at(2_010), "{leave}: {how:?} at {when}");
-        let accounts = ran.times("phone", |what| matches!(what, What::Account(_)));
+        let accounts = ran.times("phone", |what| matches!(what, What::Account { .. }));
         match leave {
             // Nobody tells the node, which goes on as if the viewer were slow.
             "vanish" => assert!(accounts.is_empty(), "{accounts:?}"),
