@@ -83,6 +83,7 @@ pub static ALL: &[Scenario] = &[
     row("calm", 4, people::calm, "good encoders, ample links, viewers that read"),
     row("reference", 0, people::reference, "the mix whose speed is promised: 8 viewers, one slow, one late"),
     row("slow_viewer", 2, people::slow_viewer, "a slow, a stuck and a tunnelling viewer beside four healthy ones"),
+    row("deaf_viewer", 1, people::deaf_viewer, "viewers that never read again beside two healthy ones"),
     row("tunnel", 2, people::tunnel, "a phone loses its link and comes back"),
     row("late_join", 2, people::late_join, "joins at every tag of two GOPs, with changing headers"),
     row("crowd", 1, people::crowd, "a hundred joins in a tenth of a second, at a keyframe, through a narrow NIC"),

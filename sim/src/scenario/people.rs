@@ -60,6 +60,19 @@ pub(super) fn slow_viewer(world: &mut World) {
     assert!(world.log("tunnel").lag() > 0);
 }
 
+/// Two viewers that never read again: each costs its node a socket's buffers, and not for long.
+pub(super) fn deaf_viewer(world: &mut World) {
+    world.set("play.write_stall_timeout_ms=5000");
+    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    world.viewers("sofa", 2, Play::Rtmp);
+    for (name, player) in [("deaf", Play::Rtmp), ("dead", Play::Flv)] {
+        world.viewer(name, player).comes(1.s());
+        world.at(2.s()).stop_reading(name, 60.s());
+    }
+    world.run(35.s());
+    assert_eq!(world.log("sofa").lag(), 0);
+}
+
 pub(super) fn tunnel(world: &mut World) {
     world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
     world.viewers("sofa", 4, Play::Rtmp).link(Link::fiber());
