@@ -37,6 +37,24 @@ pub(super) fn endless_gop(world: &mut World) {
     assert_eq!(world.log("after").pictures(), 0, "its GOP is forgotten: sound until a keyframe");
 }
 
+/// An encoder that has run for hours or weeks when it begins to publish, and whose keyframes need
+/// two chunks on every connection.
+pub(super) fn old_clock(world: &mut World) {
+    let mut random = world.random("old_clock");
+    let starts = [0xFF_F000, 0x100_0000, 0x7FFF_F000, 0xFFFF_F000][random.usize(..4)];
+    let captures = ["obs-360p30-base", "obs-360p30-zerolat", "enh-hevc-aac"];
+    world
+        .publisher("studio", captures[random.usize(..captures.len())])
+        .comes(100.ms())
+        .quirk(Quirk::StartsAt(starts))
+        .quirk(Quirk::ChunkSize(65_536))
+        .quirk(Quirk::Huge { len: random.u32(70_000..130_000), every: 1 });
+    world.viewers("sofa", 2, Play::Rtmp).comes(1.s());
+    world.viewer("desk", Play::Flv).comes(1.s());
+    world.viewer("other", Play::Rml).comes(5.s());
+    world.run(12.s());
+}
+
 /// A day, thinly: one sound in fifty, of the pictures the keyframes.
 pub(super) fn long_day(world: &mut World) {
     world.tick(20.ms());
