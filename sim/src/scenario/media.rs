@@ -12,6 +12,9 @@ pub(super) fn publisher_returns(world: &mut World) {
     world.viewers("sofa", 3, Play::Rtmp).comes(1.s());
     world.viewers("desk", 2, Play::Flv).comes(1_200.ms());
     world.viewer("early", Play::Rtmp).comes(10.ms());
+    // It loses tags all the time, so also those with which another session begins.
+    let rate = random.u64(60_000..250_000);
+    world.viewer("narrow", Play::Rtmp).comes(1_500.ms()).link(super::people::narrow(rate));
     let how = [Leave::Vanish, Leave::Reset, Leave::Close][random.usize(..3)];
     world.when("studio", MomentKind::Keyframe, 3).plus(random.u64(..400).ms()).leave("studio", how);
     // Another encoder takes the key over, and the first one fights for it once.

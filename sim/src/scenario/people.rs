@@ -32,7 +32,7 @@ pub(super) fn reference(world: &mut World) {
 }
 
 /// A downlink of so many bits per second, with little room for what waits.
-fn narrow(rate: u64) -> Link {
+pub(super) fn narrow(rate: u64) -> Link {
     let mut link = Link::dsl();
     link.down.capacity = Capacity::Constant(rate);
     link.down.queue = 64 << 10;
