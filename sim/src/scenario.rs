@@ -90,6 +90,7 @@ pub static ALL: &[Scenario] = &[
     row("churn", 2, people::churn, "viewers that come and go all the time"),
     row("nic_saturation", 0, people::nic_saturation, "1000 viewers at 4 Mbit/s against 1, 4.2 or 10 Gbit/s"),
     row("publisher_returns", 2, media::publisher_returns, "a publisher vanishes and is back before it is missed; another takes its key"),
+    row("publisher_vanishes", 1, media::publisher_vanishes, "a publisher falls silent or leaves, and does not return"),
     row("odd_encoder", 6, media::odd_encoder, "encoders with two quirks"),
     row("old_clock", 2, media::old_clock, "an encoder that has run for weeks, and keyframes of two chunks"),
     row("endless_gop", 2, media::endless_gop, "no second keyframe, and a small ring"),

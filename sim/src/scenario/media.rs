@@ -1,7 +1,8 @@
 //! Publishers and what they send.
 
 use crate::link::Link;
-use crate::plan::{Leave, MomentKind, Quirk};
+use crate::plan::{Act, Leave, MomentKind, Quirk};
+use crate::trace::What;
 use crate::world::{Play, Units as _, World};
 
 pub(super) fn publisher_returns(world: &mut World) {
@@ -21,6 +22,31 @@ pub(super) fn publisher_returns(world: &mut World) {
     world.publisher("rival", "obs-360p30-zerolat").comes(8.s()).once();
     world.quiet(9.s());
     world.run(25.s());
+    for name in ["sofa", "desk"] {
+        assert!(!is_told_the_end(world, name), "{name} was to wait for a publisher that returns");
+    }
+}
+
+/// The encoder's network dies, or the encoder hangs, and nobody comes in its place.
+pub(super) fn publisher_vanishes(world: &mut World) {
+    let mut random = world.random("vanishes");
+    world.set("rtmp.publish_idle_timeout_ms=4000");
+    world.set(&format!("hub.grace_ms={}", random.u64(500..2_000)));
+    world.publisher("studio", "obs-360p30-base").comes(100.ms());
+    world.viewers("sofa", 2, Play::Rtmp).comes(1.s());
+    world.viewer("desk", Play::Flv).comes(1_200.ms());
+    let acts = [Leave::Vanish, Leave::Reset, Leave::Close, Leave::Goodbye].map(Act::Leave);
+    let act = acts.into_iter().chain([Act::Stall(60.s())]).nth(random.usize(..5));
+    world.at(random.u64(3_000..6_000).ms()).does("studio", act.unwrap_or(Act::Reset));
+    world.quiet(7.s());
+    world.run(25.s());
+    for name in ["sofa", "desk"] {
+        assert!(is_told_the_end(world, name), "{name} waits for somebody who does not return");
+    }
+}
+
+fn is_told_the_end(world: &World, name: &str) -> bool {
+    world.log(name).events().any(|event| event.what == What::ToldEnd)
 }
 
 pub(super) fn odd_encoder(world: &mut World) {
