@@ -14,6 +14,8 @@ pub(super) fn publisher_returns(world: &mut World) {
     world.viewers("desk", 2, Play::Flv).comes(1_200.ms());
     world.viewer("early", Play::Rtmp).comes(10.ms());
     // It loses tags all the time, so also those with which another session begins.
+    world.set("play.backlog_ms_max=2500");
+    world.set("play.unsent_len_max=16384");
     let rate = random.u64(60_000..250_000);
     world.viewer("narrow", Play::Rtmp).comes(1_500.ms()).link(super::people::narrow(rate));
     let how = [Leave::Vanish, Leave::Reset, Leave::Close][random.usize(..3)];
