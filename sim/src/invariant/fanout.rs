@@ -218,6 +218,9 @@ fn calm_loss(
     })
 }
 
+/// How far sound and picture of one publisher are apart, at most.
+const RETURN_STEP_MS: i32 = 1_000;
+
 /// H8.
 pub(super) fn dts(run: &Judged<'_>) -> Verdict {
     first(run.ledger.viewers().filter_map(|(connection, topic)| {
@@ -227,10 +230,18 @@ pub(super) fn dts(run: &Judged<'_>) -> Verdict {
             let before = last[got.tag.kind as usize].replace((got, place));
             let Some((before, before_place)) = before else { continue };
             let step = got.tag.timestamp_ms.wrapping_sub(before.tag.timestamp_ms) as i32;
-            // What goes back as published goes back as delivered.
-            let excused = before_place.zip(place).is_some_and(|(before, this)| {
-                let (before, this) = (&topic.tags[before as usize], &topic.tags[this as usize]);
-                before.session != this.session || before.back_steps < this.back_steps
+            let excused = before_place.zip(place).is_some_and(|(before_place, this_place)| {
+                let this = &topic.tags[this_place as usize];
+                let before = &topic.tags[before_place as usize];
+                // A publisher that returns goes on where it left off, and knows that of the kind
+                // of media that was ahead. Behind an end time may begin again.
+                let mut ends = topic.overs.iter().map(|over| over.place);
+                let is_over = ends.any(|end| end > before_place && end <= this_place);
+                match before.session == this.session {
+                    // What goes back as published goes back as delivered.
+                    true => before.back_steps < this.back_steps,
+                    false => is_over || step > -RETURN_STEP_MS,
+                }
             });
             if step < 0 && !excused {
                 let saw = format!("got {} after {} ms", got.tag, before.tag.timestamp_ms);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::cast::rate;
 use super::memory::over_bound;
 use super::{Finding, Judged, Part, Verdict, first};
-use crate::ledger::{Connection, Publication, Session, Topic};
+use crate::ledger::{Connection, Publication, SentTag, Session, Topic};
 use crate::plan::{Act, Line, Quirk, Speech};
+use crate::time::SimTime;
 use crate::trace::Close;
 
 fn sessions<'r>(run: &'r Judged<'_>) -> impl Iterator<Item = (&'r Topic, &'r Session)> {
@@ -142,10 +143,14 @@ pub(super) fn acknowledgements(run: &Judged<'_>) -> Verdict {
         let held = |quirk: &Quirk| if let Quirk::Bursts(ms) = quirk { *ms } else { 0 };
         let held = publish.quirks.iter().map(held).max().unwrap_or(0);
         let allowed = run.limits.acknowledgement + Duration::from_millis(u64::from(held));
-        let mut stalls = connection.publications.iter().flat_map(|p| stalls(p, allowed));
-        stalls.find_map(|(sent, next, waited)| {
-            let is_fair = run.is_undisturbed(connection, sent.at, next.at)
-                && has_room(run, connection, publish);
+        // Whoever was told an error has no reason to go on.
+        let until = connection.over_at().min(run.end());
+        let last = connection.publications.last().filter(|_| connection.errors.is_empty());
+        let last = last.and_then(|p| last_stall(p, until, allowed));
+        let stalls = connection.publications.iter().flat_map(|p| stalls(p, allowed));
+        stalls.chain(last).find_map(|(sent, next, waited)| {
+            let is_fair =
+                run.is_undisturbed(connection, sent.at, next) && has_room(run, connection, publish);
             let saw =
                 format!("sent nothing for {:.3} s longer than it should", waited.as_secs_f64());
             is_fair.then(|| Finding::new(sent.event, connection.who, "publisher waits", saw))
@@ -153,16 +158,29 @@ pub(super) fn acknowledgements(run: &Judged<'_>) -> Verdict {
     }))
 }
 
-type Stall<'p> = (&'p crate::ledger::SentTag, &'p crate::ledger::SentTag, Duration);
+/// The tag behind which nothing came, until when, and how much longer than it should.
+type Stall<'p> = (&'p SentTag, SimTime, Duration);
 
 fn stalls(publication: &Publication, allowed: Duration) -> impl Iterator<Item = Stall<'_>> {
     publication.sent.windows(2).filter_map(move |pair| {
         let (a, b) = (&pair[0], &pair[1]);
-        let step = b.tag.timestamp_ms.wrapping_sub(a.tag.timestamp_ms);
-        let due = Duration::from_millis(u64::from(if step < 60_000 { step } else { 0 }));
-        let waited = b.at.since(a.at).saturating_sub(due);
-        (waited > allowed).then_some((a, b, waited))
+        let waited = b.at.since(a.at).saturating_sub(due(pair));
+        (waited > allowed).then_some((a, b.at, waited))
     })
+}
+
+/// A wait that did not end while somebody looked, beyond the longest that was due before.
+fn last_stall(publication: &Publication, until: SimTime, allowed: Duration) -> Option<Stall<'_>> {
+    let longest = publication.sent.windows(2).map(due).max()?;
+    let last = publication.sent.last()?;
+    let waited = until.since(last.at).saturating_sub(longest);
+    (waited > allowed).then_some((last, until, waited))
+}
+
+/// How long after the first of two tags the second is sent, by their times.
+fn due(pair: &[SentTag]) -> Duration {
+    let step = pair[1].tag.timestamp_ms.wrapping_sub(pair[0].tag.timestamp_ms);
+    Duration::from_millis(u64::from(if step < 60_000 { step } else { 0 }))
 }
 
 /// Whether the way up carries three times what is sent on average.
@@ -176,7 +194,22 @@ fn has_room(run: &Judged<'_>, connection: &Connection, publish: &crate::plan::Pu
 
 /// I10.
 pub(super) fn refused_publish(run: &Judged<'_>) -> Verdict {
-    first(foreign_tags(run).chain(uninvited(run)))
+    first(foreign_tags(run).chain(uninvited(run)).chain(disturbed(run)))
+}
+
+/// Owners of a name that had to leave it to somebody else, where that cannot be.
+fn disturbed(run: &Judged<'_>) -> impl Iterator<Item = Finding> {
+    let all = run.ledger.connections.iter().filter(|_| !run.limits.takeover);
+    all.filter_map(|connection| {
+        let publish = run.cast.publish(connection.who)?;
+        let accepted = connection.publications.first()?.accepted;
+        // Who asks for a name again and again may find it taken.
+        let asks_once = !publish.quirks.iter().any(|quirk| matches!(quirk, Quirk::Republishes(_)));
+        let mut told = connection.errors.iter().filter(|error| error.0.event > accepted.event);
+        let (told, code, words) = told.find(|(_, code, _)| code.ends_with(".BadName"))?;
+        let saw = format!("was told {code} while it published {}: {words}", publish.key);
+        asks_once.then(|| Finding::new(told.event, connection.who, "owner disturbed", saw))
+    })
 }
 
 /// Tags that somebody sent who was not allowed to, and that entered.

@@ -21,6 +21,15 @@ pub(super) fn drain(run: &Judged<'_>) -> Verdict {
             let saw = format!("told to stop at {}, did not by {by}", stop.at);
             Finding::new(stop.event, node, "does not stop", saw)
         });
+        let stopped = run.trace.events.partition_point(|event| event.at < stop.at);
+        let early = (stopped..).zip(&run.trace.events[stopped..]).find_map(|(index, event)| {
+            let What::Stopped { cut } = event.what else { return None };
+            // A node whose timers are late is in a hurry, by its own clock.
+            let by = stop.at + run.limits.drain / 10;
+            let is_early = event.who == node && cut > 0 && event.at < by;
+            let saw = format!("told to stop at {}, and cut {cut} connections", stop.at);
+            is_early.then(|| Finding::new(index, node, "does not drain", saw))
+        });
         let here = move |c: &&Connection| c.node == node;
         let newcomers = run.ledger.connections.iter().filter(here).filter_map(move |connection| {
             let began = connection.publications.first().map(|publication| publication.accepted);
@@ -48,7 +57,7 @@ pub(super) fn drain(run: &Judged<'_>) -> Verdict {
                     .then(|| Finding::new(got.event, connection.who, "cut while stopping", saw))
             },
         );
-        late.into_iter().chain(newcomers).chain(cut).collect::<Vec<_>>()
+        late.into_iter().chain(early).chain(newcomers).chain(cut).collect::<Vec<_>>()
     }))
 }
 

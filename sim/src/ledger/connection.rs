@@ -181,7 +181,9 @@ impl Connection {
 
     /// The first thing after `at` that tells the peer that nothing more comes.
     pub fn is_told_by(&self, by: SimTime) -> bool {
-        self.ends.iter().any(|told| told.at <= by) || self.over_at() <= by
+        // What its node says about it is not told to the peer.
+        self.ends.iter().any(|told| told.at <= by)
+            || self.closed.is_some_and(|(told, _)| told.at <= by)
     }
 
     /// Tags lost for being slow.

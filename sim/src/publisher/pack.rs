@@ -24,6 +24,9 @@ pub(super) struct Packer {
     aborts: bool,
     unknown_types: bool,
     chunk_size_changes: bool,
+    /// A clock that began long ago is that of hardware, which says the absolute time with every
+    /// keyframe.
+    full_headers: bool,
     seed: u64,
     packed: u64,
 }
@@ -44,6 +47,7 @@ impl Packer {
             aborts: quirks.aborts,
             unknown_types: quirks.unknown_types,
             chunk_size_changes: quirks.chunk_size_changes,
+            full_headers: quirks.starts_at.is_some(),
             seed,
             packed: 0,
         }
@@ -80,6 +84,9 @@ impl Packer {
         }
         if self.aborts && gop.is_some() {
             write_aborted(stream_id, writer, out);
+        }
+        if self.full_headers && gop.is_some() {
+            [CSID_MEDIA, CSID_VIDEO].into_iter().for_each(|csid| writer.forget(csid));
         }
         let chunk_size = gop
             .filter(|_| self.chunk_size_changes)

@@ -1,7 +1,8 @@
 //! Publishers and what they send.
 
 use crate::link::Link;
-use crate::plan::{Leave, MomentKind, Quirk};
+use crate::plan::{Act, Leave, MomentKind, Quirk};
+use crate::trace::What;
 use crate::world::{Play, Units as _, World};
 
 pub(super) fn publisher_returns(world: &mut World) {
@@ -12,12 +13,42 @@ pub(super) fn publisher_returns(world: &mut World) {
     world.viewers("sofa", 3, Play::Rtmp).comes(1.s());
     world.viewers("desk", 2, Play::Flv).comes(1_200.ms());
     world.viewer("early", Play::Rtmp).comes(10.ms());
+    // It loses tags all the time, so also those with which another session begins.
+    world.set("play.backlog_ms_max=2500");
+    world.set("play.unsent_len_max=16384");
+    let rate = random.u64(60_000..250_000);
+    world.viewer("narrow", Play::Rtmp).comes(1_500.ms()).link(super::people::narrow(rate));
     let how = [Leave::Vanish, Leave::Reset, Leave::Close][random.usize(..3)];
     world.when("studio", MomentKind::Keyframe, 3).plus(random.u64(..400).ms()).leave("studio", how);
     // Another encoder takes the key over, and the first one fights for it once.
     world.publisher("rival", "obs-360p30-zerolat").comes(8.s()).once();
     world.quiet(9.s());
     world.run(25.s());
+    for name in ["sofa", "desk"] {
+        assert!(!is_told_the_end(world, name), "{name} was to wait for a publisher that returns");
+    }
+}
+
+/// The encoder's network dies, or the encoder hangs, and nobody comes in its place.
+pub(super) fn publisher_vanishes(world: &mut World) {
+    let mut random = world.random("vanishes");
+    world.set("rtmp.publish_idle_timeout_ms=4000");
+    world.set(&format!("hub.grace_ms={}", random.u64(500..2_000)));
+    world.publisher("studio", "obs-360p30-base").comes(100.ms());
+    world.viewers("sofa", 2, Play::Rtmp).comes(1.s());
+    world.viewer("desk", Play::Flv).comes(1_200.ms());
+    let acts = [Leave::Vanish, Leave::Reset, Leave::Close, Leave::Goodbye].map(Act::Leave);
+    let act = acts.into_iter().chain([Act::Stall(60.s())]).nth(random.usize(..5));
+    world.at(random.u64(3_000..6_000).ms()).does("studio", act.unwrap_or(Act::Reset));
+    world.quiet(7.s());
+    world.run(25.s());
+    for name in ["sofa", "desk"] {
+        assert!(is_told_the_end(world, name), "{name} waits for somebody who does not return");
+    }
+}
+
+fn is_told_the_end(world: &World, name: &str) -> bool {
+    world.log(name).events().any(|event| event.what == What::ToldEnd)
 }
 
 pub(super) fn odd_encoder(world: &mut World) {
@@ -35,6 +66,24 @@ pub(super) fn endless_gop(world: &mut World) {
     world.run(20.s());
     assert!(world.log("before").pictures() > 500, "a picture at once, and on and on");
     assert_eq!(world.log("after").pictures(), 0, "its GOP is forgotten: sound until a keyframe");
+}
+
+/// An encoder that has run for hours or weeks when it begins to publish, and whose keyframes need
+/// two chunks on every connection.
+pub(super) fn old_clock(world: &mut World) {
+    let mut random = world.random("old_clock");
+    let starts = [0xFF_F000, 0x100_0000, 0x7FFF_F000, 0xFFFF_F000][random.usize(..4)];
+    let captures = ["obs-360p30-base", "obs-360p30-zerolat", "enh-hevc-aac"];
+    world
+        .publisher("studio", captures[random.usize(..captures.len())])
+        .comes(100.ms())
+        .quirk(Quirk::StartsAt(starts))
+        .quirk(Quirk::ChunkSize(65_536))
+        .quirk(Quirk::Huge { len: random.u32(70_000..130_000), every: 1 });
+    world.viewers("sofa", 2, Play::Rtmp).comes(1.s());
+    world.viewer("desk", Play::Flv).comes(1.s());
+    world.viewer("other", Play::Rml).comes(5.s());
+    world.run(12.s());
 }
 
 /// A day, thinly: one sound in fifty, of the pictures the keyframes.

@@ -32,7 +32,7 @@ pub(super) fn reference(world: &mut World) {
 }
 
 /// A downlink of so many bits per second, with little room for what waits.
-fn narrow(rate: u64) -> Link {
+pub(super) fn narrow(rate: u64) -> Link {
     let mut link = Link::dsl();
     link.down.capacity = Capacity::Constant(rate);
     link.down.queue = 64 << 10;
@@ -41,7 +41,13 @@ fn narrow(rate: u64) -> Link {
 }
 
 pub(super) fn slow_viewer(world: &mut World) {
-    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    let long_gops = world.random("slow/gops").u32(..2) == 0;
+    let mut studio = world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    if long_gops {
+        // Longer than a backlog may be: often there is no keyframe to skip to.
+        studio = studio.quirk(Quirk::KeyframeEvery(5));
+    }
+    drop(studio);
     world.viewers("sofa", 2, Play::Rtmp);
     world.viewers("desk", 2, Play::Flv);
     let rate = world.random("slow/rate").u64(900_000..2_400_000);
@@ -58,6 +64,19 @@ pub(super) fn slow_viewer(world: &mut World) {
     assert!(world.log("slow").lag() > 0);
     assert!(world.log("stuck").lag() > 0);
     assert!(world.log("tunnel").lag() > 0);
+}
+
+/// Two viewers that never read again: each costs its node a socket's buffers, and not for long.
+pub(super) fn deaf_viewer(world: &mut World) {
+    world.set("play.write_stall_timeout_ms=5000");
+    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    world.viewers("sofa", 2, Play::Rtmp);
+    for (name, player) in [("deaf", Play::Rtmp), ("dead", Play::Flv)] {
+        world.viewer(name, player).comes(1.s());
+        world.at(2.s()).stop_reading(name, 60.s());
+    }
+    world.run(35.s());
+    assert_eq!(world.log("sofa").lag(), 0);
 }
 
 pub(super) fn tunnel(world: &mut World) {

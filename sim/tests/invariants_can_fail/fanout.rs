@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     case("H6", || told_of_gap(-1), || told_of_gap(0)),
     case("H7", loss_without_need, || told_of_gap(0)),
     case("H8", out_of_order, encoder_steps_back),
+    case("H8", || returns_at(0), || returns_at(7_802)),
     case("H9", || early_sound(1_000), || early_sound(300)),
     case("H12", loss_without_need, || told_of_gap(0)),
     case("H19", old_session_returns, || republished(true)),
@@ -146,17 +147,22 @@ fn early_sound(ms: u32) -> Story {
     story
 }
 
-/// The publisher returns as another encoder; a viewer stays.
-fn republished(with_headers: bool) -> Story {
+/// The publisher returns as another encoder, at this time of the stream; a viewer stays.
+fn returns_at(ms: u32) -> Story {
     let mut story = Story::new(6);
     story.closes.push((1, 6_250, Close::Vanished));
     let mut again = stream(6, 8_000, 2, 500_000);
     for tag in &mut again {
-        tag.entered.as_mut().expect("it enters").timestamp_ms += 7_802;
+        tag.entered.as_mut().expect("it enters").timestamp_ms += ms;
     }
     story.tags.extend(again);
     story.end_ms = 14_500;
     story.watch("sofa", 3_000);
+    story
+}
+
+fn republished(with_headers: bool) -> Story {
+    let mut story = returns_at(7_802);
     if !with_headers {
         story.viewer().got.retain(|got| got.1.digest != 500_001);
     }

@@ -13,7 +13,9 @@ pub(crate) const CASES: &[Case] = &[
     case("I7", || gauge(101), || gauge(100)),
     case("I8", || mute_peer(None), || mute_peer(Some(20_000))),
     case("I9", || window(5_000), || window(1_500)),
+    case("I9", || window_for_good(5_000), || window_for_good(1_500)),
     case("I10", || intruder(true), || intruder(false)),
+    case("I10", || told_that_it_is_taken("studio"), || told_that_it_is_taken("thief")),
     case("I11", || frozen(None), || frozen(Some(36_000))),
 ];
 
@@ -79,6 +81,26 @@ fn window(stall_ms: u64) -> Story {
     };
     story.tags[100..].iter_mut().for_each(shift);
     story.end_ms += stall_ms;
+    story
+}
+
+/// The publisher stops so long before the end, and does not go on.
+fn window_for_good(before_end_ms: u64) -> Story {
+    let mut story = Story::new(10);
+    story.quirks.push(Quirk::Window(100_000));
+    let last = story.end_ms - before_end_ms;
+    story.tags.retain(|tag| tag.sent_ms < last);
+    story
+}
+
+/// Two want a name that cannot be taken over, and one of them is told that it is in use.
+fn told_that_it_is_taken(who: &'static str) -> Story {
+    let mut story = Story::new(10);
+    story.limits.takeover = false;
+    story.bad_neighbour("thief", 3_000);
+    let (code, words) = ("NetStream.Publish.BadName".into(), "in use".into());
+    story.push(3_010, who, What::ToldError { code, words });
+    story.push(3_500, "thief", What::Closed(Close::Eof));
     story
 }
 

@@ -11,6 +11,7 @@ use crate::{Case, case};
 
 pub(crate) const CASES: &[Case] = &[
     case("H10", || ended(true), || ended(false)),
+    case("H10", || left_alone(None), || left_alone(Some(8_000))),
     case("H11", || stuck(None), || stuck(Some(120_000))),
     Case { id: "H14", bad: || saturated(2), near: || saturated(0), is_lonely: true },
     case("H15", || heals(false), || heals(true)),
@@ -29,6 +30,19 @@ fn ended(with_tag: bool) -> Story {
         viewer.got.last_mut().expect("it got tags").0 = 6_301;
         viewer.ends[1] = 6_305;
     }
+    story
+}
+
+/// The stream ends, the node is done with a viewer, and does not say so until it hangs up.
+fn left_alone(closed_ms: Option<u64>) -> Story {
+    let mut story = Story::new(6).and_then(12);
+    story.closes.push((1, 6_250, Close::Left));
+    story.push(6_260, "a", What::Over { key: KEY.into() });
+    let viewer = story.watch("sofa", 3_000);
+    let delivered = viewer.got.len() as u64 - 3;
+    let account = Account { published: delivered, delivered, lag: 0, unsent: 0 };
+    viewer.account = Some((6_305, account));
+    viewer.closed = closed_ms.map(|ms| (ms, Close::Eof));
     story
 }
 

@@ -8,6 +8,7 @@ use crate::{Case, case};
 
 pub(crate) const CASES: &[Case] = &[
     case("L1", || stops(None), || stops(Some(8_000))),
+    case("L1", || cuts(10, 2), || cuts(10_000, 2)),
     case("L2", || returns(9_500), || returns(1_000)),
     case("L4", || panics(false), || panics(true)),
     case("L5", || talks(9), || talks(8)),
@@ -26,6 +27,15 @@ fn stops(after_ms: Option<u64>) -> Story {
         viewer.closed = Some((10_260, Close::Eof));
         story.push(10_200 + ms, "a", What::Stopped { cut: 0 });
     }
+    story.closes.push((1, 10_210, Close::Eof));
+    story
+}
+
+/// A node stops so long after it was told to, without having waited for these connections.
+fn cuts(after_ms: u64, cut: u64) -> Story {
+    let mut story = Story::new(10).and_then(40);
+    story.push(10_200, "a", What::Stopping);
+    story.push(10_200 + after_ms, "a", What::Stopped { cut });
     story.closes.push((1, 10_210, Close::Eof));
     story
 }
