@@ -88,10 +88,12 @@ pub(crate) struct GopWatch {
     /// A keyframe was published that the frames after it build on.
     has_keyframe: bool,
     has_video: bool,
+    has_pictures: bool,
     has_audio: bool,
 }
 
 /// What a tag is for those who come later.
+#[derive(PartialEq, Eq)]
 pub(crate) enum Placement {
     /// For everybody, at any time.
     Header,
@@ -115,6 +117,7 @@ impl GopWatch {
             audio: None,
             has_keyframe: false,
             has_video: false,
+            has_pictures: false,
             has_audio: false,
         }
     }
@@ -130,8 +133,15 @@ impl GopWatch {
         &self.headers
     }
 
+    /// Whether any video came.
     pub(crate) fn has_video(&self) -> bool {
         self.has_video
+    }
+
+    /// Whether there are pictures to see, now or after the next keyframe. Frames that nobody can
+    /// decode are none: whoever waited for them would not hear the sound either.
+    pub(crate) fn has_pictures(&self) -> bool {
+        self.has_pictures
     }
 
     pub(crate) fn has_audio(&self) -> bool {
@@ -145,6 +155,13 @@ impl GopWatch {
             TagKind::Audio => self.has_audio |= !tag.payload.is_empty(),
             TagKind::Script => {}
         }
+        let placement = self.place_by_role(tag, role);
+        self.has_pictures |=
+            tag.kind == TagKind::Video && !tag.payload.is_empty() && placement != Placement::Orphan;
+        placement
+    }
+
+    fn place_by_role(&mut self, tag: &Tag, role: TagRole) -> Placement {
         match role {
             TagRole::Metadata => self.keep_metadata(tag),
             TagRole::AudioSequenceHeader(tracks) => self.audio_header(tracks, tag),
@@ -220,7 +237,7 @@ impl GopWatch {
                 || header.multitrack.is_some()
                 || self.audio == header.codec
         });
-        match (is_decodable, self.has_video) {
+        match (is_decodable, self.has_pictures) {
             (false, _) => Placement::Orphan,
             (true, true) => Placement::Audio,
             (true, false) => Placement::Entry,

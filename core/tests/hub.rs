@@ -302,6 +302,25 @@ fn a_repeated_header_changes_nothing() {
 }
 
 #[test]
+fn sound_beside_pictures_that_nobody_can_decode_is_joined_as_sound_alone() {
+    let hub = Hub::new(HubLimits::default());
+    let mut publisher = hub.publish(KEY.into(), "studio").unwrap();
+    let now = Instant::now();
+    publisher.push(now, audio_header(), 0).unwrap();
+    for ms in (0..10_000).step_by(40) {
+        publisher.push(now, audio(ms), 0).unwrap();
+        // Its sequence header never came.
+        publisher.push(now, keyframe(ms, 10), 0).unwrap();
+    }
+    publisher.flush(now);
+    let mut late = hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "late").unwrap();
+    let got = drain(&mut late);
+    let first = tags(&got).into_iter().find(|(number, _)| number.is_some()).unwrap().1;
+    let behind_ms = 9_960 - first.timestamp.as_ms();
+    assert!(behind_ms <= HubLimits::default().audio_gop_ms as u32, "{behind_ms} ms late");
+}
+
+#[test]
 fn what_nobody_can_decode_is_given_to_recorders_only() {
     let hub = Hub::new(HubLimits::default());
     let mut early = hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "early").unwrap();

@@ -113,8 +113,8 @@ impl Cursor {
             return None;
         }
         let ring = &state.ring;
-        // Without video every moment is a place to start: a little of the past fills the buffer.
-        let newest = match state.gop.has_video() {
+        // Without pictures every moment is a place to start: a little of the past fills the buffer.
+        let newest = match state.gop.has_pictures() {
             true => ring.newest_entry_point(),
             false => ring.entry_point_within(state.limits.audio_gop_ms),
         };
@@ -214,7 +214,7 @@ impl Cursor {
                 }
                 None => {
                     let resumes =
-                        matches!(entry.class, Class::Video { .. }) || !state.gop.has_video();
+                        matches!(entry.class, Class::Video { .. }) || !state.gop.has_pictures();
                     return match self.take_lag(|lag| resumes || lag.cause == Cause::Overflow) {
                         Some(lag) => Step::Lag(lag),
                         None => Step::Tag(self.number),
