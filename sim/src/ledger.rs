@@ -4,7 +4,6 @@ mod connection;
 mod matching;
 mod published;
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -80,11 +79,12 @@ impl Ledger {
             let bad = got.iter().filter(|tag| tag.is_bad()).count();
             (bad, index, got)
         });
-        // An encoder that comes back may say the same again: a tie goes to the newest that had begun.
+        // An encoder that comes back may say the same again: a tie goes to the newest that had begun,
+        // or else to the next that did.
         let first = connection.got.first().map_or(SimTime::MAX, |got| got.at);
         let likelihood = |(bad, index, _): &(usize, usize, Vec<GotTag>)| {
-            let began_later = self.topics[*index].began() > first + matching::UNSEEN;
-            (*bad, began_later, Reverse(*index))
+            let began_later = self.topics[*index].began() > first;
+            (*bad, began_later, if began_later { *index } else { usize::MAX - index })
         };
         let Some((_, topic, got)) = matched.min_by_key(likelihood) else { return };
         let holes = matching::holes(&self.topics[topic], &got);

@@ -130,14 +130,15 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
     // node dies in between, nobody has seen it enter.
     let began = connection.playing.as_ref().map_or(connection.dialed.at, |(told, _)| told.at);
     let is_new = |tag: &GotTag| tag.at >= ends && began + UNSEEN >= ends;
+    let goes_on = topic.overs.iter().all(|over| (over.place as usize) < topic.tags.len());
     got.iter_mut()
-        .filter(|tag| tag.matched == Matched::Foreign && topic.overs.is_empty() && is_new(tag))
+        .filter(|tag| tag.matched == Matched::Foreign && goes_on && is_new(tag))
         .for_each(|tag| tag.matched = Matched::Unwitnessed);
     got
 }
 
 /// Within this time after a join the witness may know less than the joiner. Wide enough for the way.
-pub(super) const UNSEEN: Duration = Duration::from_millis(500);
+const UNSEEN: Duration = Duration::from_millis(500);
 
 fn match_media(topic: &Topic, got: &mut [GotTag]) {
     let media: Vec<_> = (0..got.len()).filter(|index| is_media(&got[*index].tag)).collect();
@@ -165,17 +166,18 @@ fn match_media(topic: &Topic, got: &mut [GotTag]) {
 }
 
 /// Which of the equal tags from `next` on the first of `media` is: an encoder that comes back says
-/// the same again. The one that what follows fits best; if they fit alike, the newest there was.
+/// the same again. The one that what follows fits best; if they fit alike, the newest that had been
+/// seen to enter, else the next that was.
 fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], next: u32) -> Option<u32> {
     let first = &got[*media.first()?];
-    let mut all = topic.find_all(&first.tag, next).peekable();
-    let earliest = *all.peek()?;
-    let had_entered = |place: &u32| topic.tags[*place as usize].at <= first.at + UNSEEN;
     let fit = |place: u32| {
         let places = topic.media_from(place).zip(media);
         places.take_while(|(p, index)| topic.tags[*p as usize].tag == got[**index].tag).count()
     };
-    all.filter(had_entered).max_by_key(|place| (fit(*place), *place)).or(Some(earliest))
+    topic.find_all(&first.tag, next).max_by_key(|place| {
+        let had_entered = topic.tags[*place as usize].at <= first.at;
+        (fit(*place), had_entered, if had_entered { *place } else { u32::MAX - place })
+    })
 }
 
 /// What is neither picture nor sound, after a tag at `last` and before one at `next`.

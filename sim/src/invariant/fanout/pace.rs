@@ -40,7 +40,8 @@ pub(in crate::invariant) fn end(run: &Judged<'_>) -> Verdict {
         let goes_on = topic.tags.get(topic.entered_by(end.at));
         let is_over = topic.overs.iter().any(|over| over.at <= end.at + run.limits.unseen());
         // A player that is let go over HTTP sees its body end, and nothing else.
-        let is_let_go = run.limits.disconnects && connection.slow_lags().next().is_some();
+        let has_lost = connection.account.is_some_and(|(.., account)| account.lag > 0);
+        let is_let_go = run.limits.disconnects && has_lost;
         let is_fair = run.is_undisturbed(connection, connection.dialed.at, end.at) && !is_let_go;
         let saw = format!("was told the end of {}, which goes on", topic.key);
         (is_fair && goes_on.is_some() && !is_over)
@@ -158,7 +159,7 @@ pub(in crate::invariant) fn lag_heals(run: &Judged<'_>) -> Verdict {
         let healed = !run.cast.is_touched(connection.who, quiet + drain, by)
             && !run.cast.is_touched(connection.node, quiet + drain, by)
             && run.ledger.is_up(connection.node, connection.dialed.at, by);
-        let goes_on = topic.last_at() > by && connection.over_at() > by && by < run.end();
+        let goes_on = topic.last_at() > by && !connection.is_told_by(by) && by < run.end();
         let is_fair = healed && goes_on && run.link_suffices(connection);
         let newest = topic.entered_by(by - way(&play.link.down)).checked_sub(1)?;
         let got = connection.places().take_while(|(_, got)| got.at <= by).last();
