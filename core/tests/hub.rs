@@ -352,6 +352,12 @@ fn what_nobody_can_decode_is_given_to_recorders_only() {
     let got = drain(&mut recorder);
     let numbers: Vec<_> = tags(&got).iter().filter_map(|(number, _)| *number).collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    // A header behind the keyframe makes it one that nobody can start with.
+    for tag in [avc_header(2), keyframe(200, 10), avc_header(3), inter(240, 10)] {
+        publisher.push(now, tag, 0).unwrap();
+    }
+    publisher.flush(now);
+    assert_eq!(tags(&drain(&mut recorder)).len(), 4);
     assert!(recorder.counters().is_balanced());
 }
 

@@ -81,7 +81,10 @@ impl Cursor {
         let ring = &state.ring;
         let mut cursor = Self {
             policy,
-            phase: Phase::AwaitKeyframe { audio: true },
+            phase: match policy.undecodable {
+                true => Phase::Live,
+                false => Phase::AwaitKeyframe { audio: true },
+            },
             receive: Receive::default(),
             number: ring.end(),
             bytes_at: ring.bytes(),
