@@ -88,9 +88,8 @@ impl<'a> Cast<'a> {
             let mut begin = |who: Who| touches.entry(who).or_default().push((at, SimTime::MAX));
             match &event.what {
                 What::FaultBegins { line, .. } => {
-                    let names = members(trace, first_word(line));
-                    let whom = names.chain((who != Who::WORLD).then_some(who));
-                    for who in whom {
+                    // The name may be that of a group, whose members are meant.
+                    for who in members(trace, trace.name(who)) {
                         begin(who);
                         faults.push((line, who, at));
                     }
@@ -166,11 +165,6 @@ fn members<'t>(trace: &'t Trace, name: &'t str) -> impl Iterator<Item = Who> + u
     };
     let names = (0..).zip(&trace.names);
     names.filter(move |(_, known)| is_member(known)).map(|(index, _)| Who(index))
-}
-
-fn first_word(line: &str) -> &str {
-    let word = line.split_whitespace().next().unwrap_or_default();
-    word.split('*').next().unwrap_or_default()
 }
 
 /// How long an act lasts; `None`: for good.

@@ -204,15 +204,15 @@ pub(super) fn snapshot(run: &Judged<'_>) -> Verdict {
             let meanwhile = topic.tags.get(keyframe..newest).unwrap_or_default();
             meanwhile.iter().all(|tag| tag.tag.role != Role::Header)
         });
-        if is_stable
-            && run.cached_keyframe(topic, to).is_some()
-            && topic.tags[place].session == topic.tags[end - 1].session
-            && topic.tags[place].keyframe != Some(place as u32)
-        {
+        let is_same = topic.tags[place].session == topic.tags[end.saturating_sub(1)].session;
+        if !is_stable || run.cached_keyframe(topic, to).is_none() || !is_same {
+            return None;
+        }
+        if topic.tags[place].keyframe != Some(place as u32) {
             let saw = format!("starts with {} although a keyframe is cached", got.tag);
             return finding("does not start at the keyframe", saw);
         }
-        if cached.is_some() && place >= newest && !run.cast.is_choosy(connection.who) {
+        if place >= newest && !run.cast.is_choosy(connection.who) {
             let missed = place - newest;
             let saw = format!("starts with {}, {missed} tags after it joined", got.tag);
             return finding("does not start at the keyframe", saw);
@@ -266,12 +266,13 @@ pub(super) fn metadata(run: &Judged<'_>) -> Verdict {
         let got = &connection.got[index];
         let tag = &topic.tags[got.matched.place()? as usize];
         let newest_by = |end: usize| {
-            let last = &topic.tags[end.checked_sub(1)?];
-            last.metadata.filter(|_| last.session == tag.session)
+            let mut before = topic.tags[..end].iter().rev();
+            before.find(|last| last.session == tag.session)?.metadata
         };
         let known = newest_by(topic.entered_by(connection.connected?.at));
-        let joined = run.told_to_play(connection) + run.limits.unseen();
-        // What was said since it came may have been said before or after it joined.
+        // What was said since it came may have been said before or after it joined, and is said
+        // again if it lags before it gets anything.
+        let joined = got.at + run.limits.unseen();
         let oldest = known.max(tag.metadata)?;
         let newest = newest_by(topic.entered_by(joined)).unwrap_or(oldest).max(oldest);
         let held = connection.got[..index].iter().rfind(|got| got.tag.role == Role::Script);

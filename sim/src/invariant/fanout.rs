@@ -138,7 +138,12 @@ pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
         let inside: u64 = connection.holes.iter().map(|hole| u64::from(hole.tags())).sum();
         let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
         let first = connection.places().next().map_or(last, |(first, _)| first) as usize;
-        let before = first.saturating_sub(topic.entered_by(start));
+        // What is lost before the first tag may be of the past that it was to start with.
+        let lost_first = connection.lags.first().is_some_and(|lost| {
+            connection.places().next().is_some_and(|(_, got)| lost.at <= got.at)
+        });
+        let since = if lost_first { 0 } else { topic.entered_by(start) };
+        let before = first.saturating_sub(since);
         let behind = topic.tags.len() as u64 - u64::from(last) - 1;
         if told > inside + before as u64 + behind + room {
             let event = connection.lags.last()?.event;

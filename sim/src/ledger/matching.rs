@@ -137,8 +137,9 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
     got
 }
 
-/// Within this time after a join the witness may know less than the joiner. Wide enough for the way.
-const UNSEEN: Duration = Duration::from_millis(500);
+/// The witness may see a tag so much later than a joiner is given it: the longest time for which
+/// flushes are coalesced, and a little.
+const UNSEEN: Duration = Duration::from_millis(370);
 
 fn match_media(topic: &Topic, got: &mut [GotTag]) {
     let media: Vec<_> = (0..got.len()).filter(|index| is_media(&got[*index].tag)).collect();
@@ -175,8 +176,13 @@ fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], next: u32) -> Optio
         places.take_while(|(p, index)| topic.tags[*p as usize].tag == got[**index].tag).count()
     };
     topic.find_all(&first.tag, next).max_by_key(|place| {
-        let had_entered = topic.tags[*place as usize].at <= first.at;
-        (fit(*place), had_entered, if had_entered { *place } else { u32::MAX - place })
+        let fit = fit(*place);
+        // What does not fit must come from behind it.
+        let goes_on = media
+            .get(fit)
+            .is_none_or(|index| topic.find(&got[*index].tag, place + fit as u32).is_some());
+        let had_entered = topic.tags[*place as usize].at <= first.at + UNSEEN;
+        (goes_on, fit, had_entered, if had_entered { *place } else { u32::MAX - place })
     })
 }
 
@@ -184,11 +190,13 @@ fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], next: u32) -> Optio
 fn match_between(topic: &Topic, run: &mut [GotTag], last: u32, next: Option<u32>) {
     let end = next.unwrap_or(topic.tags.len() as u32);
     let mut after = last + 1;
+    // Behind one that may be a repetition, the next may be one too.
+    let mut is_sure = true;
     for entry in run {
         let found = topic.find(&entry.tag, after).filter(|place| *place < end);
         entry.matched = match found {
             Some(place) => {
-                let is_sure = place == after;
+                is_sure &= place == after;
                 after = place + 1;
                 Matched::Place { place, is_sure }
             }
