@@ -261,6 +261,24 @@ impl Fabric {
         });
     }
 
+    /// The host's program is dead: its system closes all its connections, in order of their age.
+    ///
+    /// Destructors would close them too, in an order that depends on what other threads do: tokio
+    /// numbers the tasks of a whole process.
+    pub fn close_all(&self, host: HostId) {
+        self.with(|state| {
+            let ids: Vec<_> = state.connections.keys().copied().collect();
+            for id in ids {
+                for end in [End::Dialer, End::Acceptor] {
+                    let is_here = |known: &Connection| known.host(end) == host;
+                    if state.connections.get(&id).is_some_and(is_here) {
+                        state.close(id, end);
+                    }
+                }
+            }
+        });
+    }
+
     /// Connects to the host are refused, or not.
     pub fn set_refuses(&self, host: HostId, refuses: bool) {
         self.with(|state| state.host(host).refuses = refuses);

@@ -196,6 +196,9 @@ impl World<'_> {
     fn end_process(&mut self, name: &str) {
         // What destructors would log, a killed process does not.
         self.recorder.set_muted(true);
+        if let Some(handle) = self.nodes.get(name) {
+            self.fabric.close_all(handle.host);
+        }
         self.sim.crash(name);
         self.recorder.set_muted(false);
     }
