@@ -9,6 +9,7 @@ mod links;
 mod packages;
 mod report;
 mod select;
+mod simulate;
 mod steps;
 mod testdata;
 mod tokens;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, has_cargo, output_or_say, run, run_tests};
 use crate::report::{Report, Verdict};
-use crate::{fuzz, judges, layers, licences, links, select, testdata};
+use crate::{fuzz, judges, layers, licences, links, select, simulate, testdata};
 
 /// One check.
 pub(crate) struct Step {
@@ -38,6 +38,11 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step { name: "test", about: "all tests of the workspace, and the examples in docs", run: test },
     Step { name: "shuttle", about: "the hub under thousands of thread schedules", run: shuttle },
+    Step {
+        name: "sim",
+        about: "the simulator: twice the same, a sweep on this commit's seed, the long scenarios",
+        run: simulate::run,
+    },
     Step {
         name: "fuzz",
         about: "libFuzzer finds no bytes that break what core/fuzz says must hold",

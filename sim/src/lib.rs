@@ -1,5 +1,37 @@
 //! The simulator: the real core under modelled networks, one seed one trace, and every failure a
 //! small plan.
+//!
+//! A scenario says what happens in a [`World`]; the seed says how, as far as the scenario leaves it
+//! open; every [`invariant`] is always on. What is simulated is the shipped server, with its
+//! sessions, hub and time-outs: only its clock and its sockets are ours ([`net`]).
+//!
+//! ```
+//! use forebay_sim::{Link, Play, Units as _, World};
+//!
+//! // Whoever falls a second behind is let go; others must not notice.
+//! let mut world = World::new("own_policy", 42);
+//! world.set("play.overflow=\"disconnect\"");
+//! world.set("play.backlog_ms_max=1000");
+//! world.publisher("studio", "obs-360p30-base");
+//! world.viewers("sofa", 2, Play::Flv).link(Link::fiber());
+//! world.viewer("phone", Play::Rtmp).comes(1.s()).again(200.ms());
+//! world.at(3.s()).cut("phone", 4.s());
+//! world.run(12.s());
+//! assert_eq!(world.log("sofa").lag(), 0);
+//! assert!(world.log("phone").pictures() > 0);
+//! ```
+//!
+//! A test wants [`World::run`], which panics with a report that ends in the plan; [`campaign`] plays
+//! many seeds; [`shrink`](mod@shrink) makes what failed small; [`timeline`] draws it. `sim/examples` holds
+//! such a scenario as a program of its own.
+//!
+//! | question | where |
+//! |---|---|
+//! | what happens in a run | [`plan`], made by [`world`] and [`scenario`] |
+//! | who takes part | [`publisher`], [`viewer`], [`neighbour`] |
+//! | what is between them | [`link`], [`net`] |
+//! | what happened | [`trace`], and side by side with what should have: [`ledger`] |
+//! | what must hold, and what must be reached | [`invariant`], [`differential`], [`goal`] |
 
 pub mod campaign;
 mod canary;

@@ -234,7 +234,7 @@ pub(super) fn audio_only(run: &Judged<'_>) -> Verdict {
             .iter()
             .find(|t| of_node(t) && t.key == *key && t.began() <= playing.at)?;
         let is_radio = topic.tags.iter().all(|tag| tag.tag.kind != Kind::Video);
-        let slack = run.limits.start_slack + run.limits.coalesce;
+        let slack = run.limits.start_slack + run.limits.coalesce + 12 * run.limits.tick;
         let by = connection.dialed.at + 6 * round_trip(&play.link) + slack;
         // It has to have something to hear: sound before it came, and sound until then.
         let sounds = |from, to| {

@@ -194,7 +194,9 @@ pub(in crate::invariant) fn first_picture(run: &Judged<'_>) -> Verdict {
         let bytes = topic.sums_before(joined).bytes - topic.tags[keyframe].before.bytes;
         let rate = rate(&play.link, &play.link.down).max(1);
         let transfer = Duration::from_secs_f64((bytes + 8_192) as f64 * 8.0 / rate as f64);
-        let by = dialed + 6 * round_trip(&play.link) + transfer + run.limits.start_slack;
+        // Every way ends with the next tick.
+        let ticks = 12 * run.limits.tick;
+        let by = dialed + 6 * round_trip(&play.link) + transfer + run.limits.start_slack + ticks;
         let shown = connection.got.iter().find(|got| got.tag.role == Role::Keyframe);
         let at = shown.map_or(SimTime::MAX, |got| got.at);
         let is_fair = run.is_undisturbed(connection, dialed, by)
