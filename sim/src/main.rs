@@ -5,6 +5,7 @@ mod cli {
     pub(crate) mod goals;
     pub(crate) mod list;
     pub(crate) mod one;
+    pub(crate) mod show;
     pub(crate) mod shrink;
     pub(crate) mod subject;
     pub(crate) mod sweep;
@@ -59,6 +60,7 @@ enum Command {
     Traces(cli::twice::TracesArguments),
     Replay(cli::one::ReplayArguments),
     Shrink(cli::shrink::Arguments),
+    Show(cli::show::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -96,6 +98,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Traces(arguments) => cli::twice::print_traces(&arguments),
         Command::Replay(arguments) => cli::one::replay(&arguments),
         Command::Shrink(arguments) => cli::shrink::run(&arguments),
+        Command::Show(arguments) => cli::show::run(&arguments),
     }
 }
 
