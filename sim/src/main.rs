@@ -5,6 +5,7 @@ mod cli {
     pub(crate) mod goals;
     pub(crate) mod list;
     pub(crate) mod one;
+    pub(crate) mod real;
     pub(crate) mod show;
     pub(crate) mod shrink;
     pub(crate) mod subject;
@@ -61,6 +62,7 @@ enum Command {
     Replay(cli::one::ReplayArguments),
     Shrink(cli::shrink::Arguments),
     Show(cli::show::Arguments),
+    Real(cli::real::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -99,6 +101,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Replay(arguments) => cli::one::replay(&arguments),
         Command::Shrink(arguments) => cli::shrink::run(&arguments),
         Command::Show(arguments) => cli::show::run(&arguments),
+        Command::Real(arguments) => cli::real::run(&arguments),
     }
 }
 
