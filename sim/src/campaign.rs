@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::canary;
 use crate::cpu;
+use crate::differential::{self, twins};
 use crate::invariant::Violation;
 use crate::plan::Plan;
 use crate::random;
@@ -50,6 +51,8 @@ pub struct Played {
     pub cost: Duration,
     /// Goals that it reached.
     pub goals: Vec<&'static str>,
+    /// The rule about two runs by which it was compared with a twin, now and then.
+    pub twin: Option<&'static str>,
     /// What is wrong.
     pub failure: Option<Failure>,
 }
@@ -80,6 +83,8 @@ pub struct Tally {
     pub goals: BTreeMap<&'static str, (u64, String)>,
     /// Worlds that failed, in order of their seeds.
     pub failures: Vec<Played>,
+    /// Comparisons with a twin, by the rule about it.
+    pub twins: BTreeMap<&'static str, u64>,
     /// Planted failures, and how many of them were found.
     pub canaries: (u64, u64),
 }
@@ -175,17 +180,44 @@ impl Default for Campaign {
 /// Plays one world, and now and then one with a planted failure behind it.
 fn play(scenario: &'static Scenario, seed: u64) -> Result<(Played, Option<bool>), RunError> {
     let started = cpu::of_thread();
-    let outcome = scenario.play(seed)?;
+    let mut outcome = scenario.play(seed)?;
+    let twin = compare_with_a_twin(&mut outcome, seed)?;
     let cost = cpu::of_thread() - started;
     let canary = canary::is_due(seed).then(|| canary::is_noticed(seed)).transpose()?;
-    Ok((Played::new(scenario, seed, outcome, cost), canary))
+    Ok((Played::new(scenario, seed, outcome, twin, cost), canary))
+}
+
+/// So many worlds have one among them that is compared with a twin, if it has one.
+const TWINS: u32 = 10;
+
+/// Compares a world with one of its twins, now and then; says by which rule.
+fn compare_with_a_twin(outcome: &mut Outcome, seed: u64) -> Result<Option<&'static str>, RunError> {
+    let mut random = random::stream(seed, "twin");
+    if random.u32(..TWINS) != 0 || !outcome.is_fine() {
+        return Ok(None);
+    }
+    let mut twins = twins(&outcome.run.plan);
+    if twins.is_empty() {
+        return Ok(None);
+    }
+    let (removed, twin) = twins.swap_remove(random.usize(..twins.len()));
+    outcome.violations.extend(differential::judge(outcome, &removed, &twin)?);
+    Ok(Some(removed.difference().id))
 }
 
 impl Played {
-    fn new(scenario: &'static Scenario, seed: u64, outcome: Outcome, cost: Duration) -> Self {
+    fn new(
+        scenario: &'static Scenario,
+        seed: u64,
+        outcome: Outcome,
+        twin: Option<&'static str>,
+        cost: Duration,
+    ) -> Self {
+        let option = if twin.is_some() { " --twins" } else { "" };
+        let replay = format!("cargo sim {} --seed {seed}{option}", scenario.name);
         let failure = outcome.violations.first().map(|violation| Failure {
             violation: violation.clone(),
-            text: outcome.failure(&format!("cargo sim {} --seed {seed}", scenario.name)),
+            text: outcome.failure(&replay),
             plan: outcome.run.plan.clone(),
         });
         Self {
@@ -195,6 +227,7 @@ impl Played {
             events: outcome.run.trace.events.len(),
             simulated: outcome.run.plan.end.since(crate::time::SimTime::ZERO),
             cost,
+            twin,
             goals: outcome.goals.into_iter().collect(),
             failure,
         }
@@ -210,6 +243,9 @@ impl Tally {
         for goal in &played.goals {
             let first = || (0, format!("{} --seed {}", played.scenario.name, played.seed));
             self.goals.entry(goal).or_insert_with(first).0 += 1;
+        }
+        if let Some(rule) = played.twin {
+            *self.twins.entry(rule).or_default() += 1;
         }
         if let Some(is_noticed) = canary {
             self.canaries.0 += 1;

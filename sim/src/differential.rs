@@ -1,17 +1,29 @@
 //! Differential: the same seed run again with one thing removed, and the rest must not notice.
 
+mod twins;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::twins::twins;
 use crate::invariant::{Finding, Judged, Violation};
 use crate::ledger::{Connection, Topic};
+use crate::plan::Plan;
+use crate::report::{Outcome, limits};
+use crate::run::{self, RunError};
 use crate::tag::{Kind, TagSeen};
+use crate::time::SimTime;
 use crate::trace::What;
 
+/// The last moments of a connection or of a run are cut off where they are cut off: what is missing
+/// there, and only there, is no difference.
+const BORDER: Duration = Duration::from_millis(500);
+
 /// What one run has and the other has not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
     /// The way in which bytes are cut into reads (I2).
     Segmentation,
     /// The way in which chunk streams are interleaved (I4).
@@ -19,9 +31,9 @@ pub enum Removed<'a> {
     /// All viewers (I5).
     Viewers,
     /// A bad neighbour, by name (I6).
-    BadPeer(&'a str),
+    BadPeer(String),
     /// Slow viewers, by name (H13).
-    SlowViewers(&'a [&'a str]),
+    SlowViewers(Vec<String>),
 }
 
 /// A rule about two runs.
@@ -31,30 +43,49 @@ pub struct Difference {
     pub id: &'static str,
     /// What must hold, as a name.
     pub name: &'static str,
+    /// Why anybody cares.
+    pub why: &'static str,
     /// The goal without which its silence means nothing.
     pub goal: Option<&'static str>,
 }
 
 /// All of them, in the order of [`Removed`].
 pub static ALL: &[Difference] = &[
-    Difference { id: "I2", name: "segmentation_does_not_matter", goal: Some("tag_cut_in_header") },
+    Difference {
+        id: "I2",
+        name: "segmentation_does_not_matter",
+        why: "networks cut bytes as they like",
+        goal: Some("tag_cut_in_header"),
+    },
     Difference {
         id: "I4",
         name: "chunk_streams_are_independent",
+        why: "encoders interleave as they like",
         goal: Some("chunks_interleaved"),
     },
-    Difference { id: "I5", name: "publisher_never_waits_for_a_subscriber", goal: None },
-    Difference { id: "I6", name: "a_bad_peer_hurts_only_itself", goal: None },
+    Difference {
+        id: "I5",
+        name: "publisher_never_waits_for_a_subscriber",
+        why: "one viewer could hold up all others",
+        goal: None,
+    },
+    Difference {
+        id: "I6",
+        name: "a_bad_peer_hurts_only_itself",
+        why: "anybody may connect, and say anything",
+        goal: None,
+    },
     Difference {
         id: "H13",
         name: "slow_neighbours_are_invisible",
+        why: "a good line is not paid for to wait for a bad one",
         goal: Some("healthy_beside_stuck"),
     },
 ];
 
-impl Removed<'_> {
+impl Removed {
     /// The rule about it.
-    pub fn difference(self) -> &'static Difference {
+    pub fn difference(&self) -> &'static Difference {
         match self {
             Self::Segmentation => &ALL[0],
             Self::Interleaving => &ALL[1],
@@ -65,24 +96,56 @@ impl Removed<'_> {
     }
 }
 
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segmentation => write!(f, "publishers' bytes cut otherwise"),
+            Self::Interleaving => write!(f, "chunks not interleaved"),
+            Self::Viewers => write!(f, "no viewers"),
+            Self::BadPeer(name) => write!(f, "no {name}"),
+            Self::SlowViewers(names) => write!(f, "no {}", names.join(", ")),
+        }
+    }
+}
+
+/// Carries out a twin of a plan that was carried out, and compares.
+///
+/// # Errors
+///
+/// If the twin cannot be carried out.
+pub fn judge(
+    outcome: &Outcome,
+    removed: &Removed,
+    twin: &Plan,
+) -> Result<Option<Violation>, RunError> {
+    let (with, without) = (&outcome.run, run::run(twin)?);
+    let with = Judged::new(&with.trace, &with.plan, limits(&with.plan, &with.config));
+    let bounds = limits(twin, &without.config);
+    Ok(compare(&with, &Judged::new(&without.trace, twin, bounds), removed))
+}
+
 /// Compares a run with the run without something. The first violation, at its event in `with`.
-pub fn compare(with: &Judged<'_>, without: &Judged<'_>, removed: Removed<'_>) -> Option<Violation> {
+pub fn compare(with: &Judged<'_>, without: &Judged<'_>, removed: &Removed) -> Option<Violation> {
     let finding = match removed {
-        Removed::Segmentation => compare_topics(with, without, |a, b| same_tags(a, b, None)),
+        Removed::Segmentation => compare_topics(with, without, |a, b| same_tags(with, a, b, None)),
         Removed::Interleaving => compare_topics(with, without, |a, b| {
             let kinds = [Kind::Audio, Kind::Video, Kind::Script].into_iter();
-            kinds.filter_map(|kind| same_tags(a, b, Some(kind))).min()
+            kinds.filter_map(|kind| same_tags(with, a, b, Some(kind))).min()
         }),
         Removed::Viewers => compare_topics(with, without, |a, b| no_later(with, a, b)),
         Removed::BadPeer(name) => panics(with)
             .or_else(|| compare_viewers(with, without, |c| with.trace.name(c.who) == name, None)),
         Removed::SlowViewers(names) => {
-            let is_gone = |c: &Connection| names.contains(&with.trace.name(c.who));
+            let is_gone =
+                |c: &Connection| names.iter().any(|name| run::is_of(with.trace.name(c.who), name));
             let is_other = |c: &Connection| is_gone(c) || !with.is_healthy(c);
             compare_viewers(with, without, is_other, Some(with.limits.tick))
         }
     };
-    finding.map(|finding| with.violation(removed.difference().name, finding))
+    finding.map(|mut finding| {
+        finding.saw = format!("{}; without: {removed}", finding.saw);
+        with.violation(removed.difference().name, finding)
+    })
 }
 
 /// A place in the first topic where two differ, and how.
@@ -97,7 +160,11 @@ fn compare_topics(
     let topics = by_name(with, &with.ledger.topics);
     topics.into_iter().find_map(|(name, topic)| {
         let nothing = Topic::new(topic.node, topic.key.clone(), topic.life);
-        let (place, saw) = differ(topic, others.get(&name).copied().unwrap_or(&nothing))?;
+        let other = others.get(&name).copied().unwrap_or(&nothing);
+        if topic.is_partial || other.is_partial {
+            return None;
+        }
+        let (place, saw) = differ(topic, other)?;
         let event = topic.tags.get(place).or(topic.tags.last()).map_or(0, |tag| tag.event);
         Some(Finding::new(event, topic.node, "entered otherwise", saw))
     })
@@ -117,16 +184,24 @@ fn by_name<'t>(
     named
 }
 
-fn same_tags(with: &Topic, without: &Topic, kind: Option<Kind>) -> Option<Odd> {
-    let of_kind = |topic: &Topic| -> Vec<(usize, u64, TagSeen)> {
-        let tags = topic.tags.iter().enumerate().map(|(place, t)| (place, t.session, t.tag));
-        tags.filter(|(.., tag)| kind.is_none_or(|kind| tag.kind == kind)).collect()
+/// The run's end may come a tag earlier in one of them.
+fn same_tags(run: &Judged<'_>, with: &Topic, without: &Topic, kind: Option<Kind>) -> Option<Odd> {
+    let of_kind = |topic: &Topic| -> Vec<(usize, u64, TagSeen, SimTime)> {
+        let tags = topic.tags.iter().enumerate().map(|(place, t)| (place, t.session, t.tag, t.at));
+        tags.filter(|(_, _, tag, _)| kind.is_none_or(|kind| tag.kind == kind)).collect()
     };
     let (a, b) = (of_kind(with), of_kind(without));
     let odd = a.iter().zip(&b).position(|(a, b)| (a.1, a.2) != (b.1, b.2));
-    let odd = odd.or((a.len() != b.len()).then_some(a.len().min(b.len())))?;
-    let line = |tag: Option<&(usize, u64, TagSeen)>| {
-        tag.map_or("nothing".to_owned(), |(_, session, tag)| format!("{tag} of session {session}"))
+    let is_cut_off = |place: usize| {
+        let longer = if a.len() > b.len() { &a } else { &b };
+        longer.get(place).is_none_or(|tag| tag.3 + BORDER >= run.end())
+    };
+    let shorter = a.len().min(b.len());
+    let odd = odd.or((!is_cut_off(shorter)).then_some(shorter))?;
+    let line = |tag: Option<&(usize, u64, TagSeen, SimTime)>| {
+        tag.map_or("nothing".to_owned(), |(_, session, tag, at)| {
+            format!("{tag} of session {session} at {at}")
+        })
     };
     let place = a.get(odd).map_or(with.tags.len(), |tag| tag.0);
     Some((place, format!("{} with it, {} without", line(a.get(odd)), line(b.get(odd)))))
@@ -134,7 +209,7 @@ fn same_tags(with: &Topic, without: &Topic, kind: Option<Kind>) -> Option<Odd> {
 
 /// No tag may enter earlier without viewers: it would have waited for one.
 fn no_later(run: &Judged<'_>, with: &Topic, without: &Topic) -> Option<Odd> {
-    if let Some(odd) = same_tags(with, without, None) {
+    if let Some(odd) = same_tags(run, with, without, None) {
         return Some(odd);
     }
     let mut pairs = with.tags.iter().zip(&without.tags);
@@ -175,8 +250,14 @@ fn compare_viewers(
             let apart = a.at.since(b.at) + b.at.since(a.at);
             a.tag != b.tag || tick.is_some_and(|tick| apart > tick)
         });
-        let lens = (connection.got.len(), theirs.len());
-        let odd = odd.or((lens.0 != lens.1).then_some(lens.0.min(lens.1)))?;
+        let (a, b) = (&connection.got[..], theirs);
+        let over = other.map_or(SimTime::MAX, Connection::over_at).min(connection.over_at());
+        let is_cut_off = |place: usize| {
+            let longer = if a.len() > b.len() { a } else { b };
+            longer.get(place).is_none_or(|got| got.at + BORDER >= over.min(with.end()))
+        };
+        let shorter = a.len().min(b.len());
+        let odd = odd.or((!is_cut_off(shorter)).then_some(shorter))?;
         let line = |got: Option<&crate::ledger::GotTag>| {
             got.map_or("nothing".to_owned(), |got| format!("{} at {}", got.tag, got.at))
         };

@@ -52,6 +52,7 @@ mod peer;
 pub mod plan;
 pub mod publisher;
 pub mod random;
+pub mod real;
 mod recorder;
 pub mod report;
 pub mod run;

@@ -5,6 +5,8 @@ mod cli {
     pub(crate) mod goals;
     pub(crate) mod list;
     pub(crate) mod one;
+    pub(crate) mod real;
+    pub(crate) mod show;
     pub(crate) mod shrink;
     pub(crate) mod subject;
     pub(crate) mod sweep;
@@ -59,6 +61,8 @@ enum Command {
     Traces(cli::twice::TracesArguments),
     Replay(cli::one::ReplayArguments),
     Shrink(cli::shrink::Arguments),
+    Show(cli::show::Arguments),
+    Real(cli::real::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -96,6 +100,8 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Traces(arguments) => cli::twice::print_traces(&arguments),
         Command::Replay(arguments) => cli::one::replay(&arguments),
         Command::Shrink(arguments) => cli::shrink::run(&arguments),
+        Command::Show(arguments) => cli::show::run(&arguments),
+        Command::Real(arguments) => cli::real::run(&arguments),
     }
 }
 

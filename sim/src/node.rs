@@ -9,6 +9,7 @@ use std::time::Duration;
 use forebay::config::Config;
 use forebay::flv::{Tag, TagKind};
 use forebay::hub::{Delivery, Hub, Overflow, Policy, Start, StreamKey};
+use forebay::shell::net::Net;
 use forebay::shell::{Control, Server};
 use tokio::sync::Notify;
 
@@ -27,9 +28,9 @@ const LOG_SLACK: u64 = 1 << 20;
 
 /// What the world holds of a node: it outlives the node's process.
 #[derive(Clone)]
-pub(crate) struct Node {
+pub(crate) struct Node<N = SimNet> {
     pub(crate) who: Who,
-    pub(crate) net: SimNet,
+    pub(crate) net: N,
     pub(crate) config: Config,
     pub(crate) seed: u64,
     /// The streams that the plan's publishers publish, for the witnesses.
@@ -44,6 +45,8 @@ pub(crate) struct Running {
     /// How often it has started.
     starts: u64,
     stop: Arc<Notify>,
+    /// Where it listens for RTMP and HTTP; `None` until it does.
+    addresses: Option<[SocketAddr; 2]>,
     control: Option<Control>,
     has_stopped: bool,
     /// Timers fire up to this late, until then.
@@ -51,7 +54,7 @@ pub(crate) struct Running {
     now: SimTime,
 }
 
-impl Node {
+impl<N: Net> Node<N> {
     fn with<T>(&self, f: impl FnOnce(&mut Running) -> T) -> T {
         f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -63,6 +66,11 @@ impl Node {
     /// Whether it has stopped by itself.
     pub(crate) fn has_stopped(&self) -> bool {
         self.with(|running| running.has_stopped)
+    }
+
+    /// Where it listens for RTMP and HTTP; `None` until it does.
+    pub(crate) fn addresses(&self) -> Option<[SocketAddr; 2]> {
+        self.with(|running| running.addresses)
     }
 
     /// Cancels the task that serves this address.
@@ -90,7 +98,9 @@ impl Node {
         let seed = self.seed ^ starts;
         let server = Server::bind(self.net.clone(), self.config.clone(), seed).await?;
         let hub = server.hub().clone();
+        let addresses = [server.rtmp_addr()?, server.http_addr()?];
         let stop = self.with(|running| {
+            running.addresses = Some(addresses);
             running.control = Some(server.control());
             running.stop.clone()
         });
@@ -109,7 +119,7 @@ impl Node {
 }
 
 /// Sees every tag that enters the hub, as a subscriber that is never slow.
-async fn witness(node: Node, hub: Hub, key: String) {
+async fn witness<N: Net>(node: Node<N>, hub: Hub, key: String) {
     let never = Policy {
         backlog_bytes_max: u64::MAX,
         backlog_ms_max: u64::MAX,
@@ -156,7 +166,7 @@ fn seen(tag: &Tag) -> TagSeen {
     TagSeen::of(kind, tag.timestamp.as_ms(), &payload)
 }
 
-async fn look_at_gauges(node: Node, hub: Hub) {
+async fn look_at_gauges<N: Net>(node: Node<N>, hub: Hub) {
     let mut largest = BTreeMap::new();
     loop {
         tokio::time::sleep(GAUGE_INTERVAL).await;
@@ -190,7 +200,7 @@ async fn look_at_gauges(node: Node, hub: Hub) {
 
 /// Lets the node's clock jump, as far as the plan wants it to: every timer that falls into the jump
 /// fires late, behind its end.
-async fn be_late(node: Node, seed: u64) {
+async fn be_late<N: Net>(node: Node<N>, seed: u64) {
     let mut random = random::stream(seed, "late timers");
     loop {
         tokio::time::sleep(Duration::from_millis(random.u64(20..120))).await;

@@ -2,20 +2,20 @@
 //! writes, waits and obeys orders. What it says and understands is elsewhere, without I/O.
 
 mod bad;
+mod dial;
 mod drive;
 mod publish;
 mod view;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 pub(crate) use self::bad::speak;
+pub(crate) use self::dial::{Dial, Line};
 pub(crate) use self::publish::publish;
 pub(crate) use self::view::view;
 
-use crate::net::{SimNet, SimStream};
 use crate::plan::{Leave, Receive};
 use crate::recorder::Recorder;
 use crate::trace::{Close, What, Who};
@@ -37,9 +37,9 @@ pub(crate) enum Order {
 }
 
 /// A peer before it dials.
-pub(crate) struct Peer {
+pub(crate) struct Peer<N> {
     pub(crate) who: Who,
-    pub(crate) net: SimNet,
+    pub(crate) net: N,
     pub(crate) node: String,
     pub(crate) node_who: Who,
     pub(crate) recorder: Recorder,
@@ -47,17 +47,16 @@ pub(crate) struct Peer {
     pub(crate) seed: u64,
 }
 
-impl Peer {
+impl<N: Dial> Peer<N> {
     fn push(&self, what: What) {
         self.recorder.push(self.who, what);
     }
 
     /// Dials the node. `Err`: how it ended.
-    async fn dial(&mut self, port: u16) -> Result<SimStream, Close> {
-        let address: SocketAddr = self.net.next_address();
+    async fn dial(&mut self, port: u16) -> Result<N::Stream, Close> {
+        let Ok((address, socket)) = self.net.socket() else { return Err(Close::Refused) };
         self.recorder.dialed(self.who, self.node_who, address.to_string());
-        let (net, node) = (self.net.clone(), self.node.clone());
-        let dialing = net.connect_from(address, &node, port);
+        let dialing = self.net.clone().connect(socket, self.node.clone(), port);
         let connected = tokio::select! {
             biased;
             leave = self.told_to_leave() => return Err(leave),

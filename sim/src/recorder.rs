@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::time::SimTime;
 use crate::trace::{Event, Trace, What, Who};
@@ -13,6 +14,8 @@ pub(crate) struct Recorder(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     now: SimTime,
+    /// On real time: when the run began. The clock is read at every event then.
+    since: Option<Instant>,
     trace: Trace,
     /// Whose connection comes from which address.
     addresses: BTreeMap<String, Who>,
@@ -20,11 +23,22 @@ struct Inner {
     is_muted: bool,
 }
 
+impl Inner {
+    fn now(&self) -> SimTime {
+        self.since.map_or(self.now, |since| since.elapsed().into())
+    }
+}
+
 impl Recorder {
     pub(crate) fn new() -> Self {
         let recorder = Self::default();
         recorder.lock().trace = Trace::new();
         recorder
+    }
+
+    /// The run begins now, on real time. What happened before is at zero.
+    pub(crate) fn begin_real_time(&self) {
+        self.lock().since = Some(Instant::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -37,6 +51,11 @@ impl Recorder {
         self.lock().now = now;
     }
 
+    /// The time by which events are recorded.
+    pub(crate) fn now(&self) -> SimTime {
+        self.lock().now()
+    }
+
     pub(crate) fn set_muted(&self, is_muted: bool) {
         self.lock().is_muted = is_muted;
     }
@@ -47,7 +66,7 @@ impl Recorder {
 
     pub(crate) fn push(&self, who: Who, what: What) {
         let mut inner = self.lock();
-        let at = inner.now;
+        let at = inner.now();
         inner.trace.push(at, who, what);
     }
 

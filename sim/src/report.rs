@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use forebay::config::Config;
 use forebay::hub::{Overflow, Start};
 
+use crate::differential;
 use crate::goal;
 use crate::invariant::{self, Judged, Limits, Violation};
 use crate::plan::{Act, Plan};
@@ -85,8 +86,10 @@ impl Outcome {
         let mut text = String::new();
         let Some(first) = self.violations.first() else { return text };
         let title = self.run.plan.title.lines().next().unwrap_or_default();
-        let invariant = invariant::ALL.iter().find(|known| known.name == first.invariant);
-        let (id, why) = invariant.map_or(("", ""), |known| (known.id, known.why));
+        let rules = invariant::ALL.iter().map(|rule| (rule.name, rule.id, rule.why));
+        let differences = differential::ALL.iter().map(|rule| (rule.name, rule.id, rule.why));
+        let rule = rules.chain(differences).find(|(name, ..)| *name == first.invariant);
+        let (_, id, why) = rule.unwrap_or_default();
         let mut line = |name: &str, what: &str| {
             let _infallible = writeln!(text, "  {name:<10} {what}");
         };

@@ -14,8 +14,7 @@ use forebay::config::{Builder, Config};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use turmoil::Sim;
 
-pub(crate) use self::agenda::is_of;
-use self::agenda::{Agenda, Do};
+pub(crate) use self::agenda::{Agenda, Do, is_of};
 use crate::capture::{Capture, CaptureError};
 use crate::cpu;
 use crate::link::Link;
@@ -67,6 +66,9 @@ pub enum RunError {
     /// The node's configuration is wrong.
     #[error("the plan's settings: {0}")]
     Config(#[from] forebay::config::ConfigError),
+    /// The operating system refuses a run on real sockets.
+    #[error("on sockets: {0}")]
+    Sockets(String),
     /// The simulation itself failed.
     #[error("the simulation failed: {0}")]
     Sim(String),
@@ -80,7 +82,7 @@ pub fn run(plan: &Plan) -> Result<Run, RunError> {
     let started = cpu::of_thread();
     let recorder = Recorder::new();
     let _panics = panics::watch(recorder.clone());
-    let config = config(plan)?;
+    let config = config(plan, ["listen.rtmp=0.0.0.0:1935", "listen.http=0.0.0.0:8080"])?;
     let trace = tracing::subscriber::with_default(Collector::new(recorder.clone()), || {
         let mut world = World::new(plan, config.clone(), recorder.clone())?;
         world.run()?;
@@ -93,14 +95,28 @@ pub fn run(plan: &Plan) -> Result<Run, RunError> {
     Ok(Run { plan: plan.clone(), trace, config, cost: cpu::of_thread() - started })
 }
 
-fn config(plan: &Plan) -> Result<Config, RunError> {
-    let all = ["listen.rtmp=0.0.0.0:1935", "listen.http=0.0.0.0:8080"];
-    let settings = all.into_iter().chain(plan.settings.iter().map(String::as_str));
+/// What a plan's nodes are configured with, listening there.
+pub(crate) fn config(plan: &Plan, listen: [&str; 2]) -> Result<Config, RunError> {
+    let settings = listen.into_iter().chain(plan.settings.iter().map(String::as_str));
     let mut builder = Builder::new();
     for setting in settings {
         builder = builder.set("set", setting)?;
     }
     Ok(builder.build()?)
+}
+
+/// The captures that a plan's publishers play, each fit for whoever plays it.
+pub(crate) fn captures(plan: &Plan) -> Result<BTreeMap<String, Arc<Capture>>, RunError> {
+    let mut captures = BTreeMap::new();
+    for line in &plan.lines {
+        if let Act::Publish(publish) = &line.act {
+            let capture = Capture::load(&publish.capture)?;
+            let checked = Encoder::check(publish, &capture);
+            checked.map_err(|why| RunError::Plan(format!("{}: {why}", line.who.name)))?;
+            captures.insert(publish.capture.clone(), capture);
+        }
+    }
+    Ok(captures)
 }
 
 /// Everything that a run needs while it goes on.
@@ -148,15 +164,7 @@ impl<'a> World<'a> {
             .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
             .rng_seed(plan.seed)
             .build();
-        let mut captures = BTreeMap::new();
-        for line in &plan.lines {
-            if let Act::Publish(publish) = &line.act {
-                let capture = Capture::load(&publish.capture)?;
-                let checked = Encoder::check(publish, &capture);
-                checked.map_err(|why| RunError::Plan(format!("{}: {why}", line.who.name)))?;
-                captures.insert(publish.capture.clone(), capture);
-            }
-        }
+        let captures = captures(plan)?;
         let keys: Arc<[String]> = plan.keys().into();
         let mut nodes = BTreeMap::new();
         for name in plan.nodes() {
@@ -255,7 +263,7 @@ impl<'a> World<'a> {
     }
 
     /// A peer behind this link, about to dial this node.
-    fn come(&mut self, name: &str, link: &Link, node: &str) -> Peer {
+    fn come(&mut self, name: &str, link: &Link, node: &str) -> Peer<SimNet> {
         let who = self.recorder.who(name);
         let (orders, obeys) = unbounded_channel();
         let known = self.peers.get(name).map(|peer| (peer.host, peer.net.clone()));
@@ -300,9 +308,14 @@ impl<'a> World<'a> {
 
     fn speak(&mut self, name: &str, speech: crate::plan::Speech, node: &str) {
         let peer = self.come(name, &Link::lan(), node);
-        let key = self.plan.keys().into_iter().next().unwrap_or_else(|| "live/a".to_owned());
+        let key = spoken_of(self.plan);
         self.spawn(peer::speak(peer, speech, key));
     }
+}
+
+/// The stream that bad neighbours speak of.
+pub(crate) fn spoken_of(plan: &Plan) -> String {
+    plan.keys().into_iter().next().unwrap_or_else(|| "live/a".to_owned())
 }
 
 /// The program of the peers' host.

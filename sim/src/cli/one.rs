@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use forebay_sim::differential::{self, twins};
 use forebay_sim::report::{self, Outcome};
 use forebay_sim::scenario::Scenario;
 use forebay_sim::time::SimTime;
@@ -40,6 +41,9 @@ struct Telling {
     /// Print the plan.
     #[arg(long)]
     plan_text: bool,
+    /// Carry out its twins, too (without its viewers, without a bad neighbour, ...), and compare.
+    #[arg(long)]
+    twins: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -48,17 +52,27 @@ struct Telling {
 pub(crate) fn play(scenario: &Scenario, arguments: &PlayArguments) -> anyhow::Result<bool> {
     let outcome = scenario.play(arguments.seed)?;
     let replay = format!("cargo sim {} --seed {}", scenario.name, arguments.seed);
-    Ok(arguments.telling.tell(&outcome, &replay))
+    arguments.telling.tell(outcome, &replay)
 }
 
 pub(crate) fn replay(arguments: &ReplayArguments) -> anyhow::Result<bool> {
     let outcome = report::run_and_judge(&subject::read_plan(&arguments.plan)?)?;
     let replay = format!("cargo sim replay {}", arguments.plan.display());
-    Ok(arguments.telling.tell(&outcome, &replay))
+    arguments.telling.tell(outcome, &replay)
 }
 
 impl Telling {
-    fn tell(&self, outcome: &Outcome, replay: &str) -> bool {
+    fn tell(&self, mut outcome: Outcome, replay: &str) -> anyhow::Result<bool> {
+        let compared = if self.twins { compare_with_twins(&mut outcome)? } else { Vec::new() };
+        let option = if self.twins { " --twins" } else { "" };
+        let is_fine = self.print(&outcome, &format!("{replay}{option}"));
+        if !compared.is_empty() && !self.json {
+            print(&format!("  compared   {}", compared.join("; ")));
+        }
+        Ok(is_fine)
+    }
+
+    fn print(&self, outcome: &Outcome, replay: &str) -> bool {
         let run = &outcome.run;
         if self.plan_text {
             print(run.plan.to_string().trim_end());
@@ -94,6 +108,16 @@ impl Telling {
         }
         outcome.is_fine()
     }
+}
+
+/// Compares with every twin; says by which rules, and what the twins lack.
+fn compare_with_twins(outcome: &mut Outcome) -> anyhow::Result<Vec<String>> {
+    let mut compared = Vec::new();
+    for (removed, twin) in twins(&outcome.run.plan) {
+        outcome.violations.extend(differential::judge(outcome, &removed, &twin)?);
+        compared.push(format!("{} {removed}", removed.difference().id));
+    }
+    Ok(compared)
 }
 
 /// How near each gauge came to its bound, the nearest first.

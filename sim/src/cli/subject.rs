@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use forebay_sim::plan::Plan;
 use forebay_sim::report::{self, Outcome};
-use forebay_sim::scenario;
+use forebay_sim::scenario::{self, Scenario};
 
 /// A scenario or a plan.
 #[derive(clap::Args)]
@@ -21,10 +21,26 @@ pub(crate) struct Subject {
 impl Subject {
     /// Plays it.
     pub(crate) fn play(&self) -> anyhow::Result<Outcome> {
+        match self.find()? {
+            Some(scenario) => Ok(scenario.play(self.seed)?),
+            None => Ok(report::run_and_judge(&read_plan(Path::new(&self.subject))?)?),
+        }
+    }
+
+    /// What it carries out. The plan of a scenario is known when it has been played.
+    pub(crate) fn plan(&self) -> anyhow::Result<Plan> {
+        match self.find()? {
+            Some(scenario) => Ok(scenario.play(self.seed)?.run.plan),
+            None => read_plan(Path::new(&self.subject)),
+        }
+    }
+
+    /// The scenario; `None` if it is a plan in a file.
+    fn find(&self) -> anyhow::Result<Option<&'static Scenario>> {
         match scenario::find(&self.subject) {
-            Ok(scenario) => Ok(scenario.play(self.seed)?),
+            Ok(scenario) => Ok(Some(scenario)),
             Err(_) if Path::new(&self.subject).exists() || self.subject.contains(['.', '/']) => {
-                Ok(report::run_and_judge(&read_plan(Path::new(&self.subject))?)?)
+                Ok(None)
             }
             Err(why) => anyhow::bail!("{why}; nor is there a file of this name"),
         }

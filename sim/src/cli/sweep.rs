@@ -138,6 +138,8 @@ pub(crate) fn words(tally: &Tally) -> String {
         tally.worlds as f64 * 60.0 / cpu_s,
         tally.events,
     );
+    let twins: Vec<_> = tally.twins.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+    text += &format!("\ncompared with a twin: {}", twins.join(", "));
     text += &format!(
         "\n{} goals reached; {} of {} planted failures found; {} worlds FAILED",
         tally.goals.len(),
@@ -166,6 +168,7 @@ fn json(played: &Played) -> serde_json::Value {
         "simulated_s": played.simulated.as_secs_f64(),
         "cpu_s": played.cost.as_secs_f64(),
         "goals": played.goals,
+        "twin": played.twin,
         "violation": played.failure.as_ref().map(|failure| json!({
             "invariant": failure.violation.invariant,
             "at_s": failure.violation.at.secs_f64(),
@@ -182,6 +185,7 @@ fn sum(tally: &Tally) -> serde_json::Value {
         "events": tally.events,
         "goals": tally.goals.len(),
         "canaries": {"planted": tally.canaries.0, "found": tally.canaries.1},
+        "twins": tally.twins,
         "failed": tally.failures.len(),
     })
 }

@@ -5,13 +5,12 @@ use tokio::time::Instant;
 
 use super::drive::{Happened, next};
 use super::view::finish;
-use super::{HTTP_PORT, Order, PATIENCE, Peer, RTMP_PORT};
+use super::{Dial, HTTP_PORT, Order, PATIENCE, Peer, RTMP_PORT};
 use crate::neighbour;
-use crate::net::SimStream;
 use crate::plan::Speech;
 use crate::trace::{Close, What};
 
-pub(crate) async fn speak(mut peer: Peer, speech: Speech, key: String) {
+pub(crate) async fn speak<N: Dial>(mut peer: Peer<N>, speech: Speech, key: String) {
     let port = if speech == Speech::SlowHttp { HTTP_PORT } else { RTMP_PORT };
     let words = neighbour::speech(speech, &key, peer.seed);
     let close = match peer.dial(port).await {
@@ -21,9 +20,9 @@ pub(crate) async fn speak(mut peer: Peer, speech: Speech, key: String) {
     peer.push(What::Closed(close));
 }
 
-async fn say(
-    peer: &mut Peer,
-    mut stream: SimStream,
+async fn say<N: Dial>(
+    peer: &mut Peer<N>,
+    mut stream: N::Stream,
     words: Vec<(std::time::Duration, Vec<u8>)>,
 ) -> Close {
     let mut buffer = vec![0; 16 << 10];

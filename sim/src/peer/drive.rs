@@ -6,12 +6,11 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::Order;
-use crate::net::SimStream;
+use super::{Line, Order};
 
 /// What a connection waited for.
 #[derive(Debug)]
@@ -30,8 +29,8 @@ pub(super) enum Happened {
 
 /// Waits for the first of: an order, bytes (unless `is_deaf`), `out` being written to its end, and
 /// the time `due`.
-pub(super) async fn next(
-    stream: &mut SimStream,
+pub(super) async fn next<S: Line>(
+    stream: &mut S,
     buffer: &mut [u8],
     is_deaf: bool,
     out: &mut Bytes,
@@ -69,7 +68,7 @@ pub(super) async fn next(
 }
 
 /// Writes all of it, or as much as the connection takes in its last moments.
-pub(super) async fn write_last(stream: &mut SimStream, bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write_last<S: Line>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
     use tokio::io::AsyncWriteExt as _;
     let write = async {
         stream.write_all(bytes).await?;

@@ -7,15 +7,14 @@ use tokio::time::Instant;
 
 use super::drive::{Happened, next, write_last};
 use super::view::{append, finish};
-use super::{Order, PATIENCE, Peer, RTMP_PORT};
+use super::{Dial, Order, PATIENCE, Peer, RTMP_PORT};
 use crate::capture::Capture;
-use crate::net::SimStream;
 use crate::plan::{Leave, Publish};
 use crate::publisher::{Encoder, Heard, Step};
 use crate::tag::TagSeen;
 use crate::trace::{Close, What};
 
-pub(crate) async fn publish(mut peer: Peer, publish: Publish, capture: Arc<Capture>) {
+pub(crate) async fn publish<N: Dial>(mut peer: Peer<N>, publish: Publish, capture: Arc<Capture>) {
     let mut attempt = 0;
     loop {
         let encoder = Encoder::new(&publish, capture.clone(), peer.seed ^ attempt);
@@ -40,10 +39,10 @@ struct Writing {
     tags: Vec<TagSeen>,
 }
 
-async fn send(
-    peer: &mut Peer,
+async fn send<N: Dial>(
+    peer: &mut Peer<N>,
     publish: &Publish,
-    mut stream: SimStream,
+    mut stream: N::Stream,
     mut encoder: Encoder,
 ) -> Close {
     let mut buffer = vec![0; 16 << 10];
@@ -123,11 +122,11 @@ async fn send(
     }
 }
 
-fn sent(peer: &Peer, writing: &mut Writing) {
+fn sent<N: Dial>(peer: &Peer<N>, writing: &mut Writing) {
     writing.tags.drain(..).for_each(|tag| peer.push(What::Sent(tag)));
 }
 
-fn tell(peer: &Peer, publish: &Publish, heard: Heard) {
+fn tell<N: Dial>(peer: &Peer<N>, publish: &Publish, heard: Heard) {
     peer.push(match heard {
         Heard::Publishing => What::Publishing { key: publish.key.as_str().into() },
         Heard::ToldError { code, words } => {

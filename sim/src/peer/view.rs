@@ -4,8 +4,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::drive::{Happened, next, write_last};
-use super::{HTTP_PORT, Order, PATIENCE, Peer, RTMP_PORT};
-use crate::net::SimStream;
+use super::{Dial, HTTP_PORT, Line, Order, PATIENCE, Peer, RTMP_PORT};
 use crate::plan::{Leave, Play, Player};
 use crate::trace::{Close, What};
 use crate::viewer::{Seen, Session};
@@ -13,7 +12,7 @@ use crate::viewer::{Seen, Session};
 /// Bytes of one read: what a player's buffer takes.
 const READ_LEN: usize = 64 << 10;
 
-pub(crate) async fn view(mut peer: Peer, play: Play) {
+pub(crate) async fn view<N: Dial>(mut peer: Peer<N>, play: Play) {
     let mut attempt = 0;
     loop {
         let port = if play.player == Player::Flv { HTTP_PORT } else { RTMP_PORT };
@@ -29,7 +28,12 @@ pub(crate) async fn view(mut peer: Peer, play: Play) {
     }
 }
 
-async fn watch(peer: &mut Peer, play: &Play, mut stream: SimStream, attempt: u64) -> Close {
+async fn watch<N: Dial>(
+    peer: &mut Peer<N>,
+    play: &Play,
+    mut stream: N::Stream,
+    attempt: u64,
+) -> Close {
     let mut session = Session::new(play.player, &play.key, play.start, peer.seed ^ attempt);
     let mut buffer = vec![0; READ_LEN];
     let mut out = Bytes::from(session.take_output());
@@ -90,7 +94,7 @@ async fn watch(peer: &mut Peer, play: &Play, mut stream: SimStream, attempt: u64
 }
 
 /// Leaves as it was told to; `None`: it has closed its half and goes on reading.
-async fn depart(stream: &mut SimStream, session: &mut Session, leave: Leave) -> Option<Close> {
+async fn depart<S: Line>(stream: &mut S, session: &mut Session, leave: Leave) -> Option<Close> {
     match leave {
         Leave::Goodbye => {
             session.goodbye();
@@ -106,7 +110,7 @@ async fn depart(stream: &mut SimStream, session: &mut Session, leave: Leave) -> 
     }
 }
 
-pub(super) fn finish(stream: SimStream, close: Close, leave: Leave) -> Close {
+pub(super) fn finish<S: Line>(stream: S, close: Close, leave: Leave) -> Close {
     match leave {
         Leave::Vanish => stream.vanish(),
         Leave::Reset => stream.reset(),
@@ -115,7 +119,7 @@ pub(super) fn finish(stream: SimStream, close: Close, leave: Leave) -> Close {
     close
 }
 
-fn tell(peer: &Peer, play: &Play, seen: Vec<Seen>) {
+fn tell<N: Dial>(peer: &Peer<N>, play: &Play, seen: Vec<Seen>) {
     for seen in seen {
         peer.push(match seen {
             Seen::Playing => What::Playing { key: play.key.as_str().into() },

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::cast::{Cast, Role};
 use super::{Act, Plan};
 
 impl Plan {
     /// The nodes, by name: whoever peers come to, and whoever is no peer.
     pub fn nodes(&self) -> Vec<String> {
         let mut nodes = BTreeSet::new();
-        let mut peers = BTreeSet::new();
         for line in &self.lines {
             let node = match &line.act {
                 Act::Publish(publish) => &publish.node,
@@ -18,10 +18,10 @@ impl Plan {
                 _ => continue,
             };
             nodes.insert(node.clone());
-            peers.insert(line.who.name.clone());
         }
-        let others = self.lines.iter().map(|line| &line.who.name);
-        nodes.extend(others.filter(|name| !peers.contains(*name)).cloned());
+        let cast = Cast::of(self).0;
+        let named = self.lines.iter().map(|line| &line.who.name);
+        nodes.extend(named.filter(|name| cast.role(name) == Some(Role::Node)).cloned());
         nodes.into_iter().collect()
     }
 

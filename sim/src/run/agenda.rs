@@ -12,7 +12,7 @@ use crate::trace::{What, Who};
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Do {
+pub(crate) enum Do {
     /// A line of the plan.
     Line(usize),
     /// A member of the group that a line introduces; the first is 1.
@@ -23,7 +23,8 @@ pub(super) enum Do {
     Return(String),
 }
 
-pub(super) struct Agenda {
+/// Lines of a plan by when they are due.
+pub(crate) struct Agenda {
     due: BinaryHeap<Reverse<(SimTime, u64, Do)>>,
     added: u64,
     waiting: Vec<Waiting>,
@@ -41,7 +42,7 @@ struct Waiting {
 }
 
 impl Agenda {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let mut agenda = Self {
             due: BinaryHeap::new(),
             added: 0,
@@ -63,18 +64,18 @@ impl Agenda {
         agenda
     }
 
-    pub(super) fn add(&mut self, at: SimTime, what: Do) {
+    pub(crate) fn add(&mut self, at: SimTime, what: Do) {
         self.due.push(Reverse((at, self.added, what)));
         self.added += 1;
     }
 
-    pub(super) fn take_due(&mut self, now: SimTime) -> Option<Do> {
+    pub(crate) fn take_due(&mut self, now: SimTime) -> Option<Do> {
         let is_due = self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now);
         is_due.then(|| self.due.pop()).flatten().map(|Reverse((_, _, what))| what)
     }
 
     /// Looks at what has happened since the last time, for those who wait for it.
-    pub(super) fn look(&mut self, recorder: &Recorder, now: SimTime) {
+    pub(crate) fn look(&mut self, recorder: &Recorder, now: SimTime) {
         if self.waiting.is_empty() {
             return;
         }

@@ -8,6 +8,7 @@ mod memory;
 mod pace;
 mod runs;
 mod story;
+mod twins;
 
 use std::collections::BTreeSet;
 

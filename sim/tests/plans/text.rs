@@ -231,6 +231,14 @@ fn a_plan_that_no_text_can_say_is_not_valid() {
 }
 
 #[test]
+fn a_member_of_a_group_is_no_node() {
+    let plan =
+        parse("plan 1\n0.0 crowd*20 play live/a rtmp\n1.0 crowd-3 stop-reading for 1.0\n2.0 end\n");
+    assert_eq!(plan.nodes(), ["node"]);
+    assert_eq!(parse(EXAMPLE).nodes(), ["node"]);
+}
+
+#[test]
 fn a_fault_knows_its_family() {
     let family = |line: &str| {
         let plan = with(line).expect(line);
