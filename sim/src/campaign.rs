@@ -57,8 +57,8 @@ pub struct Played {
 /// What is wrong with a world.
 #[derive(Debug)]
 pub struct Failure {
-    /// The first violation.
-    pub violation: Violation,
+    /// The first violation of each invariant, in order of time; there is one.
+    pub violations: Vec<Violation>,
     /// The whole report, for people.
     pub text: String,
     /// What was carried out.
@@ -183,8 +183,8 @@ fn play(scenario: &'static Scenario, seed: u64) -> Result<(Played, Option<bool>)
 
 impl Played {
     fn new(scenario: &'static Scenario, seed: u64, outcome: Outcome, cost: Duration) -> Self {
-        let failure = outcome.violations.first().map(|violation| Failure {
-            violation: violation.clone(),
+        let failure = (!outcome.is_fine()).then(|| Failure {
+            violations: outcome.violations.clone(),
             text: outcome.failure(&format!("cargo sim {} --seed {seed}", scenario.name)),
             plan: outcome.run.plan.clone(),
         });

@@ -3,6 +3,7 @@
 mod cli {
     //! One file per command.
     pub(crate) mod goals;
+    pub(crate) mod judge;
     pub(crate) mod list;
     pub(crate) mod one;
     pub(crate) mod shrink;
@@ -57,6 +58,8 @@ enum Command {
     Twice(cli::twice::Arguments),
     #[command(hide = true)]
     Traces(cli::twice::TracesArguments),
+    #[command(hide = true)]
+    Judge(cli::judge::Arguments),
     Replay(cli::one::ReplayArguments),
     Shrink(cli::shrink::Arguments),
 }
@@ -94,6 +97,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Goals(arguments) => cli::goals::run(&arguments),
         Command::Twice(arguments) => cli::twice::run(&arguments),
         Command::Traces(arguments) => cli::twice::print_traces(&arguments),
+        Command::Judge(arguments) => cli::judge::run(&arguments),
         Command::Replay(arguments) => cli::one::replay(&arguments),
         Command::Shrink(arguments) => cli::shrink::run(&arguments),
     }
