@@ -5,6 +5,7 @@ mod cli {
     pub(crate) mod goals;
     pub(crate) mod judge;
     pub(crate) mod list;
+    pub(crate) mod mutants;
     pub(crate) mod one;
     pub(crate) mod shrink;
     pub(crate) mod subject;
@@ -62,6 +63,7 @@ enum Command {
     Judge(cli::judge::Arguments),
     Replay(cli::one::ReplayArguments),
     Shrink(cli::shrink::Arguments),
+    Mutants(cli::mutants::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -100,6 +102,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Judge(arguments) => cli::judge::run(&arguments),
         Command::Replay(arguments) => cli::one::replay(&arguments),
         Command::Shrink(arguments) => cli::shrink::run(&arguments),
+        Command::Mutants(arguments) => cli::mutants::run(&arguments),
     }
 }
 

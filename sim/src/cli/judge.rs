@@ -33,8 +33,8 @@ fn answer(text: &str) -> anyhow::Result<String> {
     let answer = match report::run_and_judge(&plan) {
         Ok(outcome) => {
             let violations = outcome.violations.iter();
-            let violations =
-                violations.map(|violation| json!([violation.invariant, violation.kind]));
+            let violations = violations
+                .map(|violation| json!({"invariant": violation.invariant, "kind": violation.kind}));
             json!({
                 "cpu_s": outcome.run.cost.as_secs_f64(),
                 "violations": violations.collect::<Vec<_>>(),
