@@ -59,7 +59,8 @@ fn sweep(
     cpu: &mut Duration,
 ) -> anyhow::Result<Option<Kill>> {
     let time = format!("{}ms", cpu_max.as_millis());
-    let mut arguments = vec!["sweep", "--json", "--keep-going", "--cpu", &time];
+    // One at a time, so that the first that kills is the same every time.
+    let mut arguments = vec!["sweep", "--json", "--keep-going", "--threads", "1", "--cpu", &time];
     arguments.extend(scenario.iter().flat_map(|scenario| ["--mix", scenario.name]));
     let lines = Lines::of(binary, &arguments)?;
     // What a machine with other work to do may need, and then some; a world that never ends is
