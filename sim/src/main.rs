@@ -48,6 +48,8 @@ Examples:
   A failure made small, and drawn:
       cargo sim shrink everything --seed 42 --out small.plan
       cargo sim show small.plan
+  Mistakes planted in the core, to see whether they are seen:
+      cargo sim mutants
 
 Exit status: 0 everything holds; 1 something does not; 2 the question makes no sense.";
 
