@@ -60,8 +60,8 @@ pub struct Played {
 /// What is wrong with a world.
 #[derive(Debug)]
 pub struct Failure {
-    /// The first violation.
-    pub violation: Violation,
+    /// The first violation of each invariant, in order of time; there is one.
+    pub violations: Vec<Violation>,
     /// The whole report, for people.
     pub text: String,
     /// What was carried out.
@@ -215,8 +215,8 @@ impl Played {
     ) -> Self {
         let option = if twin.is_some() { " --twins" } else { "" };
         let replay = format!("cargo sim {} --seed {seed}{option}", scenario.name);
-        let failure = outcome.violations.first().map(|violation| Failure {
-            violation: violation.clone(),
+        let failure = (!outcome.is_fine()).then(|| Failure {
+            violations: outcome.violations.clone(),
             text: outcome.failure(&replay),
             plan: outcome.run.plan.clone(),
         });

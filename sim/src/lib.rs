@@ -44,6 +44,7 @@ pub mod invariant;
 pub mod ledger;
 pub mod link;
 mod log;
+pub mod mutant;
 pub mod neighbour;
 pub mod net;
 mod node;

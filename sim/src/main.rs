@@ -3,7 +3,9 @@
 mod cli {
     //! One file per command.
     pub(crate) mod goals;
+    pub(crate) mod judge;
     pub(crate) mod list;
+    pub(crate) mod mutants;
     pub(crate) mod one;
     pub(crate) mod real;
     pub(crate) mod show;
@@ -48,6 +50,8 @@ Examples:
   A failure made small, and drawn:
       cargo sim shrink everything --seed 42 --out small.plan
       cargo sim show small.plan
+  Mistakes planted in the core, to see whether they are seen:
+      cargo sim mutants
 
 Exit status: 0 everything holds; 1 something does not; 2 the question makes no sense.";
 
@@ -59,10 +63,13 @@ enum Command {
     Twice(cli::twice::Arguments),
     #[command(hide = true)]
     Traces(cli::twice::TracesArguments),
+    #[command(hide = true)]
+    Judge(cli::judge::Arguments),
     Replay(cli::one::ReplayArguments),
     Shrink(cli::shrink::Arguments),
     Show(cli::show::Arguments),
     Real(cli::real::Arguments),
+    Mutants(cli::mutants::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -98,10 +105,12 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Goals(arguments) => cli::goals::run(&arguments),
         Command::Twice(arguments) => cli::twice::run(&arguments),
         Command::Traces(arguments) => cli::twice::print_traces(&arguments),
+        Command::Judge(arguments) => cli::judge::run(&arguments),
         Command::Replay(arguments) => cli::one::replay(&arguments),
         Command::Shrink(arguments) => cli::shrink::run(&arguments),
         Command::Show(arguments) => cli::show::run(&arguments),
         Command::Real(arguments) => cli::real::run(&arguments),
+        Command::Mutants(arguments) => cli::mutants::run(&arguments),
     }
 }
 

@@ -64,6 +64,7 @@ impl Search<'_> {
         self.drop_extras();
         self.simplify_links();
         self.merge();
+        self.share_names();
         self.simplify_moments();
         self.close_gaps();
         self.shorten();
@@ -205,6 +206,16 @@ impl Search<'_> {
         while let Some(candidate) = change::merged(&self.plan, pair) {
             if !self.attempt(candidate) {
                 pair += 1;
+            }
+        }
+    }
+
+    /// One who comes twice instead of two who come once.
+    fn share_names(&mut self) {
+        let mut other = 0;
+        while let Some(candidate) = change::shared(&self.plan, other) {
+            if !self.attempt(candidate) {
+                other += 1;
             }
         }
     }

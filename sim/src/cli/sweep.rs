@@ -148,8 +148,8 @@ pub(crate) fn words(tally: &Tally) -> String {
         tally.failures.len()
     );
     for played in &tally.failures {
-        if let Some(failure) = &played.failure {
-            let violation = &failure.violation;
+        let failure = played.failure.as_ref();
+        if let Some(violation) = failure.and_then(|failure| failure.violations.first()) {
             text += &format!(
                 "\n  {} --seed {}  {} at {}: {}",
                 played.scenario.name, played.seed, violation.invariant, violation.at, violation.saw
@@ -160,6 +160,14 @@ pub(crate) fn words(tally: &Tally) -> String {
 }
 
 fn json(played: &Played) -> serde_json::Value {
+    let failure = played.failure.iter();
+    let violations = failure.flat_map(|failure| &failure.violations).map(|violation| {
+        json!({
+            "invariant": violation.invariant,
+            "at_s": violation.at.secs_f64(),
+            "saw": violation.saw,
+        })
+    });
     json!({
         "scenario": played.scenario.name,
         "seed": played.seed,
@@ -169,11 +177,7 @@ fn json(played: &Played) -> serde_json::Value {
         "cpu_s": played.cost.as_secs_f64(),
         "goals": played.goals,
         "twin": played.twin,
-        "violation": played.failure.as_ref().map(|failure| json!({
-            "invariant": failure.violation.invariant,
-            "at_s": failure.violation.at.secs_f64(),
-            "saw": failure.violation.saw,
-        })),
+        "violations": violations.collect::<Vec<_>>(),
     })
 }
 

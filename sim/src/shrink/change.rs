@@ -1,6 +1,7 @@
 //! Changes that make a plan smaller or plainer, one kind a function. None asks whether it fails.
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::time::Duration;
 
 use crate::link::{Capacity, Link, Loss};
@@ -97,6 +98,22 @@ pub(super) fn merged(plan: &Plan, pair: usize) -> Option<Plan> {
     let first = candidate.lines[first].who.clone();
     rename(&mut candidate, &second.name, &first.name);
     resize(&mut candidate, &first.name, first.count + second.count);
+    Some(candidate)
+}
+
+/// The plan in which the `nth` other who publishes or plays is the first who does.
+pub(super) fn shared(plan: &Plan, nth: usize) -> Option<Plan> {
+    let comes =
+        |line: &&Line| line.who.count == 1 && matches!(line.act, Act::Publish(_) | Act::Play(_));
+    let alone = plan.lines.iter().filter(comes);
+    let pairs = alone.clone().filter_map(|other| {
+        let first =
+            alone.clone().find(|first| discriminant(&first.act) == discriminant(&other.act))?;
+        (first.who != other.who).then_some((&other.who.name, &first.who.name))
+    });
+    let (other, first) = pairs.into_iter().nth(nth)?;
+    let mut candidate = plan.clone();
+    rename(&mut candidate, other, first);
     Some(candidate)
 }
 

@@ -167,6 +167,23 @@ tick     5 ms
 }
 
 #[test]
+fn two_publishers_become_one_who_comes_twice() {
+    let comes = |line: &&Line| matches!(line.act, Act::Publish(_));
+    let plan = large();
+    let shrunk = shrunk(&plan, 300, &|plan| plan.lines.iter().filter(comes).count() == 2);
+    let expected = "\
+plan 1
+# large
+seed     1
+tick     5 ms
+0.000    studio   publish live/a obs-360p30-base
+0.000    studio   publish live/b obs-360p30-base
+0.010    end
+";
+    assert_eq!(shrunk.plan.to_string(), expected);
+}
+
+#[test]
 fn a_plan_that_always_fails_becomes_nothing() {
     let shrunk = shrunk(&large(), 300, &|_| true);
     assert_eq!(
