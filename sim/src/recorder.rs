@@ -1,6 +1,6 @@
 //! Recorder: writes the trace while a run goes on. Clones write into the same trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::time::SimTime;
@@ -18,6 +18,8 @@ struct Inner {
     addresses: BTreeMap<String, Who>,
     /// A process is being killed: what its destructors say, it would never have said.
     is_muted: bool,
+    /// Goals that were reached.
+    reached: BTreeSet<&'static str>,
 }
 
 impl Recorder {
@@ -49,6 +51,13 @@ impl Recorder {
         let mut inner = self.lock();
         let at = inner.now;
         inner.trace.push(at, who, what);
+    }
+
+    /// A goal that only the inside can see: once is enough.
+    pub(crate) fn reach(&self, who: Who, goal: &'static str) {
+        if self.lock().reached.insert(goal) {
+            self.push(who, What::Goal(goal));
+        }
     }
 
     /// What a node's program says.
@@ -90,6 +99,7 @@ impl Recorder {
 
     /// The trace so far; the recorder begins a new one.
     pub(crate) fn take(&self) -> Trace {
+        self.lock().reached.clear();
         std::mem::replace(&mut self.lock().trace, Trace::new())
     }
 }

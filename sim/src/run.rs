@@ -209,6 +209,9 @@ impl<'a> World<'a> {
                 self.carry_out(due);
             }
             self.step()?;
+            for goal in self.fabric.take_reached() {
+                self.recorder.reach(Who::WORLD, goal);
+            }
             for why in self.fabric.take_complaints() {
                 self.recorder.push(Who::WORLD, What::Unphysical { why: why.into() });
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::physics::Physics;
+use crate::landmark::Landmarks;
 use crate::link::{Capacity, Path};
 use crate::random::Rng;
 use crate::time::SimTime;
@@ -114,6 +115,7 @@ pub(super) struct Pipe {
     /// Sent and not read.
     pub(super) outstanding: u64,
     pub(super) reader: Option<Waker>,
+    pub(super) landmarks: Landmarks,
 
     pub(super) physics: Physics,
 }
@@ -145,6 +147,7 @@ impl Pipe {
             arrived: Queue::default(),
             outstanding: 0,
             reader: None,
+            landmarks: Landmarks::default(),
             physics: Physics::default(),
         }
     }

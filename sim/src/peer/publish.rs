@@ -59,12 +59,17 @@ async fn send(
         if writing.bytes.is_empty() && waiting.is_none() && !listens {
             match encoder.poll() {
                 Some(Step::Send { at, bytes, tags }) => waiting = Some((start + at, bytes, tags)),
-                Some(Step::WaitForServer | Step::WaitForAcknowledgement) => listens = true,
+                Some(Step::WaitForServer) => listens = true,
+                Some(Step::WaitForAcknowledgement) => {
+                    peer.recorder.reach(peer.who, "window_blocked_publisher");
+                    listens = true;
+                }
                 None => {
                     let _gone_as_well = write_last(&mut stream, &encoder.goodbye()).await;
                     return Close::Left;
                 }
             }
+            stream.note(encoder.take_landmarks());
         }
         if let Some((_, bytes, tags)) = waiting
             .take_if(|(at, ..)| *at <= now && silent_until <= now && writing.bytes.is_empty())
