@@ -400,7 +400,7 @@ impl Fabric {
 
     pub(super) fn set_unsent_max(&self, id: ConnectionId, end: End, max: usize) {
         if let Some(connection) = self.lock().connections.get_mut(&id) {
-            connection.outgoing(end).unsent_max = max.max(1);
+            connection.outgoing(end).set_unsent_max(max.max(1));
         }
     }
 
@@ -703,8 +703,7 @@ impl State {
     fn wake_writer(&mut self, way: Way) {
         let Some(connection) = self.connections.get_mut(&way.id) else { return };
         let pipe = connection.outgoing(way.from);
-        // Half of the bound: a socket does not wake its writer for every packet.
-        if pipe.unsent.len * 2 <= pipe.unsent_max {
+        if pipe.has_room_again() {
             let waker = pipe.writer.take();
             self.wakers.extend(waker);
         }
