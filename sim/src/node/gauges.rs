@@ -105,7 +105,8 @@ impl Now<'_> {
         let connection_max = pool_max.min(2 * (ring + parser) + 4 * block_len);
         // What the rings held at their fullest, and behind each end of it a block that is partly
         // past or partly to come; what a message on its way holds.
-        let pinned_max = memory.rings + parser + 4 * block_len * (self.open + 1);
+        let message = node.config.connection.chunks.message_len_max as u64;
+        let pinned_max = memory.rings + message + 4 * block_len * (self.open + 1);
         [
             ("pool_held_bytes", self.blocks.held_bytes as u64, self.open * pool_max),
             ("connection_held_bytes", control.receive_bytes_max(), connection_max),
