@@ -100,7 +100,10 @@ fn config(plan: &Plan) -> Result<Config, RunError> {
     for setting in settings {
         builder = builder.set("set", setting)?;
     }
-    Ok(builder.build()?)
+    let mut config = builder.build()?;
+    // A node's witness has a place of its own, or it sees nothing of a topic that is full.
+    config.hub.subscribers_max += 1;
+    Ok(config)
 }
 
 /// Everything that a run needs while it goes on.
