@@ -1,6 +1,8 @@
 //! Where bytes are received, and how blocks return.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
@@ -61,6 +63,53 @@ pub struct BlockCounters {
     pub past_bound: u64,
 }
 
+/// What several pools hold together and had to do. Each tells when it changes its block, so that
+/// nobody has to ask them: what is pinned is as of then, and without the blocks in use.
+#[derive(Debug, Default)]
+pub struct BlockTotals {
+    held_blocks: AtomicU64,
+    held_bytes: AtomicU64,
+    pinned_bytes: AtomicU64,
+    allocated: AtomicU64,
+    reclaimed: AtomicU64,
+    past_bound: AtomicU64,
+    pool_bytes_max: AtomicU64,
+}
+
+impl BlockTotals {
+    /// The sums, as of the pools' last changes of blocks.
+    pub fn counters(&self) -> BlockCounters {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        BlockCounters {
+            held_blocks: load(&self.held_blocks) as usize,
+            held_bytes: load(&self.held_bytes) as usize,
+            pinned_bytes: load(&self.pinned_bytes) as usize,
+            allocated: load(&self.allocated),
+            reclaimed: load(&self.reclaimed),
+            past_bound: load(&self.past_bound),
+        }
+    }
+
+    /// The most that one pool has ever held, in bytes.
+    pub fn pool_bytes_max(&self) -> u64 {
+        self.pool_bytes_max.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, from: &BlockCounters, to: &BlockCounters) {
+        let change = |counter: &AtomicU64, from: u64, to: u64| {
+            // Modulo 2^64, so that less is more, too.
+            counter.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
+        };
+        change(&self.held_blocks, from.held_blocks as u64, to.held_blocks as u64);
+        change(&self.held_bytes, from.held_bytes as u64, to.held_bytes as u64);
+        change(&self.pinned_bytes, from.pinned_bytes as u64, to.pinned_bytes as u64);
+        change(&self.allocated, from.allocated, to.allocated);
+        change(&self.reclaimed, from.reclaimed, to.reclaimed);
+        change(&self.past_bound, from.past_bound, to.past_bound);
+        self.pool_bytes_max.fetch_max(to.held_bytes as u64, Ordering::Relaxed);
+    }
+}
+
 /// Blocks to receive into, first in first out, used again once every slice of them is dropped.
 ///
 /// ```
@@ -81,6 +130,11 @@ pub struct BlockPool {
     waiting: VecDeque<Bytes>,
     current_len: usize,
     counters: BlockCounters,
+    /// Of those that wait, how many could not be used again when one was looked for.
+    pinned: usize,
+    /// Where to tell it, and what was told.
+    totals: Option<Arc<BlockTotals>>,
+    told: BlockCounters,
 }
 
 impl BlockPool {
@@ -93,7 +147,17 @@ impl BlockPool {
             waiting: VecDeque::new(),
             current_len: 0,
             counters: BlockCounters::default(),
+            pinned: 0,
+            totals: None,
+            told: BlockCounters::default(),
         }
+    }
+
+    /// A pool that counts into these totals as long as it lives.
+    pub fn counted(limits: BlockLimits, totals: Arc<BlockTotals>) -> Self {
+        let mut pool = Self::new(limits);
+        pool.totals = Some(totals);
+        pool
     }
 
     /// A block with room to receive: at least 16 KiB once blocks have grown to four times that,
@@ -109,6 +173,7 @@ impl BlockPool {
         if self.room() < len {
             assert!(self.current.is_empty(), "take what was received before asking for more room");
             self.replace_current();
+            self.tell();
         }
         &mut self.current
     }
@@ -138,15 +203,30 @@ impl BlockPool {
     /// The current block starts over if it happens to be free: there is no other way to ask.
     pub fn counters(&mut self) -> BlockCounters {
         let block_len = self.limits.block_len;
+        let held = self.held();
         let pinned = self.waiting.iter().filter(|block| !block.is_unique()).count();
         // A block with bytes in it is in use, whoever else has slices of it.
         let is_free = self.current.is_empty() && self.current.try_reclaim(self.current_len);
         BlockCounters {
-            held_blocks: self.waiting.len() + usize::from(self.current_len > 0),
-            held_bytes: self.waiting.len() * block_len + self.current_len,
             pinned_bytes: pinned * block_len + if is_free { 0 } else { self.current_len },
+            ..held
+        }
+    }
+
+    fn held(&self) -> BlockCounters {
+        BlockCounters {
+            held_blocks: self.waiting.len() + usize::from(self.current_len > 0),
+            held_bytes: self.waiting.len() * self.limits.block_len + self.current_len,
+            pinned_bytes: self.pinned * self.limits.block_len,
             ..self.counters
         }
+    }
+
+    fn tell(&mut self) {
+        let Some(totals) = &self.totals else { return };
+        let held = self.held();
+        totals.change(&self.told, &held);
+        self.told = held;
     }
 
     fn replace_current(&mut self) {
@@ -192,6 +272,7 @@ impl BlockPool {
             free += 1;
             free <= pinned + 1
         });
+        self.pinned = pinned;
         let mut block = found?.try_into_mut().expect("it was the last slice, and it is ours");
         assert!(block.try_reclaim(self.limits.block_len), "the last slice has the whole block");
         self.counters.reclaimed += 1;
@@ -203,6 +284,16 @@ impl BlockPool {
         self.current = BytesMut::with_capacity(self.current_len);
         self.next_len = (self.next_len * 4).min(self.limits.block_len);
         self.counters.allocated += 1;
+    }
+}
+
+impl Drop for BlockPool {
+    fn drop(&mut self) {
+        if let Some(totals) = &self.totals {
+            let nothing =
+                BlockCounters { held_blocks: 0, held_bytes: 0, pinned_bytes: 0, ..self.told };
+            totals.change(&self.told, &nothing);
+        }
     }
 }
 
@@ -320,6 +411,29 @@ mod tests {
         assert_eq!(pool.counters().pinned_bytes, limits().first_block_len);
         assert_eq!(pool.take_received().len(), 100);
         assert_eq!(pool.counters().pinned_bytes, 0);
+    }
+
+    #[test]
+    fn totals_are_the_sums_of_their_pools() {
+        let totals = Arc::new(BlockTotals::default());
+        let mut pools = [(); 2].map(|()| BlockPool::counted(limits(), totals.clone()));
+        let held: Vec<_> = pools
+            .iter_mut()
+            .flat_map(|pool| (0..200).map(|_| receive(pool, 16 << 10)).collect::<Vec<_>>())
+            .collect();
+        let sum = |of: fn(BlockCounters) -> u64, pools: &mut [BlockPool]| {
+            pools.iter_mut().map(|pool| of(pool.counters())).sum::<u64>()
+        };
+        let told = totals.counters();
+        assert_eq!(told.held_bytes as u64, sum(|c| c.held_bytes as u64, &mut pools));
+        assert_eq!(told.allocated, sum(|c| c.allocated, &mut pools));
+        assert_eq!(told.past_bound, sum(|c| c.past_bound, &mut pools));
+        assert!(told.past_bound > 0 && told.pinned_bytes >= 8 * limits().block_len, "{told:?}");
+        assert_eq!(totals.pool_bytes_max(), 9 * limits().block_len as u64);
+        drop(held);
+        drop(pools);
+        let told = totals.counters();
+        assert_eq!((told.held_blocks, told.held_bytes, told.pinned_bytes), (0, 0, 0), "{told:?}");
     }
 
     #[test]

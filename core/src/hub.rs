@@ -290,6 +290,8 @@ pub struct TopicInfo {
     /// Bytes of the wire logs' blocks, and of those among them that are in use.
     pub log_bytes: u64,
     pub log_pinned_bytes: u64,
+    /// How often a block of the wire logs that are open now was used again.
+    pub log_reclaimed: u64,
     pub subscribers: Vec<SubscriberInfo>,
 }
 

@@ -28,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use self::net::{Net, Stream as _};
+use crate::blocks::{BlockCounters, BlockTotals};
 use crate::config::Config;
 use crate::hub::{Absence, Hub};
 use crate::sync::Mutex;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     config: Config,
     hub: Hub,
     counters: Counters,
+    /// Of the blocks that RTMP connections receive in.
+    blocks: Arc<BlockTotals>,
     open_connections: AtomicUsize,
     closed_connection: Notify,
     /// By peer; `None` while a connection's task is being spawned.
@@ -124,6 +127,7 @@ impl<N: Net> Server<N> {
             config,
             hub,
             counters: Counters::default(),
+            blocks: Arc::default(),
             open_connections: AtomicUsize::new(0),
             closed_connection: Notify::new(),
             tasks: Mutex::new(BTreeMap::new()),
@@ -194,6 +198,16 @@ impl Control {
     pub fn disconnect(&self, peer: SocketAddr) -> bool {
         let task = self.shared.tasks.lock().get(&peer).cloned().flatten();
         task.inspect(AbortHandle::abort).is_some()
+    }
+
+    /// The blocks that RTMP connections receive in, as of their last changes of blocks.
+    pub fn receive_blocks(&self) -> BlockCounters {
+        self.shared.blocks.counters()
+    }
+
+    /// Bytes of such blocks that one connection has held, at most.
+    pub fn receive_bytes_max(&self) -> u64 {
+        self.shared.blocks.pool_bytes_max()
     }
 
     /// Connections open now.

@@ -430,6 +430,8 @@ fn http_answers() {
             metrics.contains("forebay_stream_wire_log_pinned_bytes{stream=\"live/cam\"} 0"),
             "{metrics}"
         );
+        assert!(metrics.contains("forebay_receive_blocks_allocated_total "), "{metrics}");
+        assert!(metrics.contains("forebay_receive_blocks_past_bound_total 0"), "{metrics}");
         assert!(metrics.ends_with("# EOF\n"));
     });
 }

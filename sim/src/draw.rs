@@ -203,6 +203,12 @@ impl Draw<'_> {
         if let Some(wire) = &capture.wire {
             publisher = publisher.key(&wire.key).once();
         } else if self.mix.odd_encoders {
+            if random.u32(..4) == 0 {
+                // Its node reads it in small pieces, cut anywhere.
+                let mut link = Link::lan();
+                link.up.segment = Some(pick(&mut random, &[5, 50, 500]));
+                publisher = publisher.link(link);
+            }
             for _ in 0..random.u32(..3) {
                 let quirk = quirk(&mut random);
                 let mut with_it = publisher.line().clone();
@@ -497,6 +503,9 @@ impl Draw<'_> {
             self.world.set(&format!("listen.connections_max={}", random.u64(3..9)));
         }
         if random.u32(..4) == 0 {
+            self.world.set(&format!("receive.block_len={}", 1 << random.u32(14..18)));
+        }
+        if random.u32(..4) == 0 {
             self.world.set("play.write_stall_timeout_ms=4000");
         }
         if random.u32(..4) == 0 {
@@ -584,6 +593,7 @@ fn quirk(random: &mut Rng) -> Quirk {
         Quirk::NoHeaders,
         Quirk::KeyframeEvery(random.u32(0..4)),
         Quirk::AllKeyframes,
+        Quirk::Disposable(every),
         Quirk::CompositionTime(random.i32(-500..500)),
         Quirk::Huge { len: random.u32(100_000..3_000_000), every },
         Quirk::Storm(random.u32(2..20)),

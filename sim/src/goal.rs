@@ -82,9 +82,13 @@ pub static ALL: &[Goal] = &[
     row(24, "left_mid_snapshot", &["H18", "M2"], viewing::left_mid_snapshot),
     row(25, "republished_with_viewers_waiting", &["H19", "H10"], viewing::republished),
     row(26, "republished_with_other_codec", &["H19", "G5"], viewing::republished_otherwise),
+    // That it recovers is what M6 asks.
     row(27, "pool_at_limit", &["M6"], only_told),
+    // Blocks of streams without pictures, of which the rings want less than half.
     row(28, "block_pinned_by_small_tag", &["M5"], only_told),
-    row(29, "poisoned_block_returned_to_use", &["M3"], only_told),
+    // A block is never poisoned: without `unsafe` nobody reads what was not received. What is meant
+    // is a wire log's block that a viewer held while it lost tags, and that is written to again.
+    row(29, "held_block_returned_to_use", &["M3"], only_told),
     // 30 to 56: HLS, archive, relay, coordinator, jobs.
     row(57, "drained_under_load", &["L1"], faults::drained_under_load),
     row(58, "task_cancelled_holding_a_block", &["M2", "L3"], only_told),

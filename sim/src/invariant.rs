@@ -187,7 +187,7 @@ pub static ALL: &[Invariant] = &[
         "the sum of the limits is what an operator buys memory for"),
     row("M2", "pool_balances", Some("left_mid_snapshot"), memory::pool,
         "what is taken and not returned is leaked"),
-    row("M3", "no_buffer_is_reused_while_held", Some("poisoned_block_returned_to_use"), memory::reuse,
+    row("M3", "no_buffer_is_reused_while_held", Some("held_block_returned_to_use"), memory::reuse,
         "one viewer would see another stream's bytes"),
     row("M5", "small_tags_do_not_pin_large_blocks", Some("block_pinned_by_small_tag"), memory::pinned,
         "an hour of audio must not hold an hour of video's blocks"),

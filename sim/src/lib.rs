@@ -41,6 +41,7 @@ pub mod differential;
 mod draw;
 pub mod goal;
 pub mod invariant;
+pub mod landmark;
 pub mod ledger;
 pub mod link;
 mod log;

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use self::fabric::is_injected_panic;
 pub use self::fabric::{ConnectionId, Fabric, HostId};
+use crate::landmark::Landmark;
 
 /// The network as one host sees it.
 #[derive(Clone)]
@@ -96,6 +97,12 @@ impl SimStream {
     /// The connection, for faults that are done to it.
     pub fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// Tells the network what is where in all bytes written here, so that it sees how reads at the
+    /// other end cut it.
+    pub fn note(&self, landmarks: Vec<Landmark>) {
+        self.fabric.note(self.id, self.end, landmarks);
     }
 
     /// Ends the connection without a word to the other side.

@@ -1,6 +1,7 @@
 //! Node: the real server on a simulated host, with a witness in its hub and a look at its gauges.
 
-use std::collections::BTreeMap;
+mod gauges;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,12 +20,6 @@ use crate::recorder::Recorder;
 use crate::tag::{Kind, TagSeen};
 use crate::time::SimTime;
 use crate::trace::{What, Who};
-
-/// How often gauges are looked at.
-const GAUGE_INTERVAL: Duration = Duration::from_millis(100);
-
-/// A log is made of blocks: the first is partly past, the last partly to come, and some are free.
-const LOG_SLACK: u64 = 1 << 20;
 
 /// What the world holds of a node: it outlives the node's process.
 #[derive(Clone)]
@@ -49,6 +44,8 @@ pub(crate) struct Running {
     addresses: Option<[SocketAddr; 2]>,
     control: Option<Control>,
     has_stopped: bool,
+    /// Bytes of receive blocks held when a task was cancelled in this step.
+    held_at_cancel: Option<usize>,
     /// Timers fire up to this late, until then.
     late: Option<(Duration, SimTime)>,
     now: SimTime,
@@ -73,10 +70,25 @@ impl<N: Net> Node<N> {
         self.with(|running| running.addresses)
     }
 
-    /// Cancels the task that serves this address.
+    /// Cancels the task that serves this address. It ends in the next step.
     pub(crate) fn cancel(&self, peer: SocketAddr) -> bool {
-        let control = self.with(|running| running.control.clone());
-        control.is_some_and(|control| control.disconnect(peer))
+        self.with(|running| {
+            let Some(control) = &running.control else { return false };
+            let is_there = control.disconnect(peer);
+            if is_there {
+                running.held_at_cancel = Some(control.receive_blocks().held_bytes);
+            }
+            is_there
+        })
+    }
+
+    /// After a step: whether a task that was cancelled before it has given blocks back.
+    pub(crate) fn take_released(&self) -> bool {
+        self.with(|running| {
+            let held = running.held_at_cancel.take();
+            let now = running.control.as_ref().map(|control| control.receive_blocks().held_bytes);
+            held.zip(now).is_some_and(|(held, now)| now < held)
+        })
     }
 
     pub(crate) fn set_late(&self, max: Duration, until: SimTime) {
@@ -108,7 +120,7 @@ impl<N: Net> Node<N> {
         for key in &*self.keys {
             tokio::spawn(witness(self.clone(), hub.clone(), key.clone()));
         }
-        tokio::spawn(look_at_gauges(self.clone(), hub));
+        tokio::spawn(gauges::look(self.clone(), hub, server.control()));
         tokio::spawn(be_late(self.clone(), seed));
         let cut = server.run(async move { stop.notified().await }).await as u64;
         self.recorder.push(self.who, What::Stopped { cut });
@@ -131,7 +143,7 @@ async fn witness<N: Net>(node: Node<N>, hub: Hub, key: String) {
         let subscriber = hub.subscribe(StreamKey::from(key.as_str()), Start::Gop, never, "witness");
         let Ok(mut subscriber) = subscriber else {
             // The hub is at its limit, because a plan wants it to be.
-            tokio::time::sleep(GAUGE_INTERVAL).await;
+            tokio::time::sleep(gauges::INTERVAL).await;
             continue;
         };
         loop {
@@ -164,38 +176,6 @@ fn seen(tag: &Tag) -> TagSeen {
     };
     let payload: Vec<u8> = tag.payload.slices().flatten().copied().collect();
     TagSeen::of(kind, tag.timestamp.as_ms(), &payload)
-}
-
-async fn look_at_gauges<N: Net>(node: Node<N>, hub: Hub) {
-    let mut largest = BTreeMap::new();
-    loop {
-        tokio::time::sleep(GAUGE_INTERVAL).await;
-        let limits = &node.config.hub;
-        // A log for each protocol of what the ring holds.
-        let logs_max = 2 * (limits.ring.pinned_bytes_max + LOG_SLACK);
-        let topics = hub.topics();
-        let most =
-            |of: fn(&forebay::hub::TopicInfo) -> u64| topics.iter().map(of).max().unwrap_or(0);
-        let subscribers = most(|topic| topic.subscribers.len() as u64);
-        let open = node
-            .with(|running| running.control.as_ref().map_or(0, Control::open_connections) as u64);
-        let gauges = [
-            ("ring_pinned_bytes", most(|topic| topic.pinned_bytes), limits.ring.pinned_bytes_max),
-            ("ring_tags", most(|topic| topic.ring_tags), limits.ring.tags_max as u64),
-            ("wire_log_bytes", most(|topic| topic.log_bytes), logs_max),
-            ("subscribers", subscribers, limits.subscribers_max as u64),
-            ("topics", topics.len() as u64, limits.topics_max as u64),
-            ("connections", open, node.config.listen.connections_max as u64),
-        ];
-        for (name, value, bound) in gauges {
-            // Half as much again as ever before is news, and whatever is near its bound.
-            let known = largest.entry(name).or_insert(0);
-            if value > *known + *known / 2 || (value > *known && value > bound / 10 * 9) {
-                *known = value;
-                node.recorder.push(node.who, What::Gauge { name, value, bound });
-            }
-        }
-    }
 }
 
 /// Lets the node's clock jump, as far as the plan wants it to: every timer that falls into the jump

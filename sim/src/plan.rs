@@ -333,6 +333,8 @@ pub enum Quirk {
     KeyframeEvery(u32),
     /// P10: every picture is a keyframe.
     AllKeyframes,
+    /// Every so manyeth inter frame is one that no other needs.
+    Disposable(u32),
     /// P11: every composition time is shifted by so many milliseconds.
     CompositionTime(i32),
     /// P13: a keyframe is padded to so many bytes, once every so manyeth GOP.

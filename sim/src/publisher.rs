@@ -20,6 +20,7 @@ use self::replay::Replay;
 use self::source::Source;
 use self::tags::{Planned, Tags};
 use crate::capture::Capture;
+use crate::landmark::Landmark;
 use crate::plan;
 use crate::tag::{Kind, TagSeen};
 use crate::viewer::amf0::Value;
@@ -82,6 +83,8 @@ pub struct Encoder {
     sent: u64,
     acknowledged: u64,
     garbled: bool,
+    /// Of what was to be sent since they were taken.
+    landmarks: Vec<Landmark>,
     media: Media,
 }
 
@@ -164,6 +167,7 @@ impl Encoder {
             sent: 0,
             acknowledged: 0,
             garbled: false,
+            landmarks: Vec::new(),
             media,
         })
     }
@@ -176,9 +180,8 @@ impl Encoder {
         if let Media::Recorded(replay) = &mut self.media {
             return replay.poll(self.phase == Phase::Publishing);
         }
-        let answers = self.connection.take_output();
-        if !answers.is_empty() {
-            return Some(self.send(Duration::ZERO, answers, Vec::new()));
+        if let Some(answers) = self.send(Duration::ZERO, Vec::new()) {
+            return Some(answers);
         }
         if self.phase != Phase::Publishing {
             return Some(Step::WaitForServer);
@@ -203,8 +206,7 @@ impl Encoder {
                     *held = Some(first);
                     self.say_goodbye();
                     self.create_stream();
-                    let bytes = self.connection.take_output();
-                    return Some(self.send(at, bytes, Vec::new()));
+                    return self.send(at, Vec::new());
                 }
                 first
             }
@@ -216,13 +218,21 @@ impl Encoder {
         let at = group.last().map_or(Duration::ZERO, |last| last.at);
         let (writer, out) = self.connection.writer();
         let tags = packer.pack(&group, self.stream_id, writer, out);
-        let bytes = self.connection.take_output();
-        Some(self.send(at, bytes, tags))
+        self.send(at, tags)
     }
 
-    fn send(&mut self, at: Duration, bytes: Vec<u8>, tags: Vec<TagSeen>) -> Step {
+    /// All of the output as a step; `None` if there is none.
+    fn send(&mut self, at: Duration, tags: Vec<TagSeen>) -> Option<Step> {
+        let (bytes, landmarks) = self.connection.take_output_with_landmarks();
+        self.landmarks.extend(landmarks.into_iter().map(|landmark| landmark.behind(self.sent)));
         self.sent += bytes.len() as u64;
-        Step::Send { at, bytes: bytes.into(), tags }
+        (!bytes.is_empty()).then(|| Step::Send { at, bytes: bytes.into(), tags })
+    }
+
+    /// What is where in the bytes of all steps so far, from the first one's first byte on: what is
+    /// new since the last call.
+    pub fn take_landmarks(&mut self) -> Vec<Landmark> {
+        std::mem::take(&mut self.landmarks)
     }
 
     /// Takes what came from the server.

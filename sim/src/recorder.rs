@@ -1,6 +1,6 @@
 //! Recorder: writes the trace while a run goes on. Clones write into the same trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ struct Inner {
     addresses: BTreeMap<String, Who>,
     /// A process is being killed: what its destructors say, it would never have said.
     is_muted: bool,
+    /// Goals that were reached.
+    reached: BTreeSet<&'static str>,
 }
 
 impl Inner {
@@ -70,6 +72,13 @@ impl Recorder {
         inner.trace.push(at, who, what);
     }
 
+    /// A goal that only the inside can see: once is enough.
+    pub(crate) fn reach(&self, who: Who, goal: &'static str) {
+        if self.lock().reached.insert(goal) {
+            self.push(who, What::Goal(goal));
+        }
+    }
+
     /// What a node's program says.
     pub(crate) fn push_unless_muted(&self, who: Who, what: What) {
         if !self.lock().is_muted {
@@ -109,6 +118,7 @@ impl Recorder {
 
     /// The trace so far; the recorder begins a new one.
     pub(crate) fn take(&self) -> Trace {
+        self.lock().reached.clear();
         std::mem::replace(&mut self.lock().trace, Trace::new())
     }
 }

@@ -102,7 +102,10 @@ pub(crate) fn config(plan: &Plan, listen: [&str; 2]) -> Result<Config, RunError>
     for setting in settings {
         builder = builder.set("set", setting)?;
     }
-    Ok(builder.build()?)
+    let mut config = builder.build()?;
+    // A node's witness has a place of its own, or it sees nothing of a topic that is full.
+    config.hub.subscribers_max += 1;
+    Ok(config)
 }
 
 /// The captures that a plan's publishers play, each fit for whoever plays it.
@@ -217,6 +220,9 @@ impl<'a> World<'a> {
                 self.carry_out(due);
             }
             self.step()?;
+            for goal in self.fabric.take_reached() {
+                self.recorder.reach(Who::WORLD, goal);
+            }
             for why in self.fabric.take_complaints() {
                 self.recorder.push(Who::WORLD, What::Unphysical { why: why.into() });
             }

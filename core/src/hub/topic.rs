@@ -325,11 +325,12 @@ impl State {
     }
 
     fn info(&mut self, key: StreamKey) -> TopicInfo {
-        let [mut log_bytes, mut log_pinned_bytes] = [0; 2];
+        let [mut log_bytes, mut log_pinned_bytes, mut log_reclaimed] = [0; 3];
         for shared in self.logs.iter_mut().flatten() {
             let counters = shared.log.counters();
             log_bytes += counters.held_bytes as u64;
             log_pinned_bytes += counters.pinned_bytes as u64;
+            log_reclaimed += counters.reclaimed;
         }
         let ring = &self.ring;
         let entry = ring.newest_entry_point();
@@ -367,6 +368,7 @@ impl State {
             pinned_bytes: ring.pinned(),
             log_bytes,
             log_pinned_bytes,
+            log_reclaimed,
             subscribers: subscribers.collect(),
         }
     }

@@ -99,7 +99,7 @@ impl<S: Stream> Connection<S> {
         Self {
             stream,
             peer: peer.to_string(),
-            blocks: BlockPool::new(shared.config.blocks),
+            blocks: BlockPool::counted(shared.config.blocks, shared.blocks.clone()),
             rtmp: ServerConnection::new(now, seed, limits),
             rtmp_deadline: Some(now + limits.handshake_timeout),
             outbox: VecDeque::new(),

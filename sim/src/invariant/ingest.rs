@@ -33,7 +33,42 @@ pub(super) fn matches_the_capture(run: &Judged<'_>) -> Verdict {
         );
         Some(Finding::new(odd.event, topic.node, "entered otherwise than sent", saw))
     });
-    first(changed.chain(lost_tails(run)))
+    first(changed.chain(lost_tails(run)).chain(turned_out(run)))
+}
+
+/// Good publishers to whom nothing was done, and whom their node told that something is wrong, or
+/// closed in the middle.
+fn turned_out(run: &Judged<'_>) -> impl Iterator<Item = Finding> {
+    // The length of a message is what the plan allows it to be.
+    let lets_speak = !run.plan.settings.iter().any(|s| s.starts_with("rtmp.message_len_max"));
+    let all = run.ledger.connections.iter().filter(move |_| lets_speak);
+    all.filter_map(move |connection| {
+        let publish = run.cast.publish(connection.who).filter(|p| p.quirks.is_empty())?;
+        let accepted = connection.publications.first()?.accepted;
+        let error = connection.errors.iter().find(|error| error.0.event > accepted.event);
+        let error = error.map(|(told, code, words)| (*told, format!("was told {code}: {words}")));
+        let closed = connection.closed.filter(|c| matches!(c.1, Close::Eof | Close::Reset));
+        let (told, saw) = error.or(closed.map(|c| (c.0, format!("was closed: {:?}", c.1))))?;
+        let wants_it = |c: &Connection| match run.cast.part(c.who) {
+            Some(Part::Publisher(other)) => other.key == publish.key,
+            Some(Part::Bad(speech)) => matches!(speech, Speech::Intruder),
+            _ => false,
+        };
+        let is_alone = run.ledger.connections.iter().all(|other| {
+            other.dialed.event == connection.dialed.event
+                || other.node != connection.node
+                || other.dialed.at > told.at
+                || other.over_at() + Duration::from_secs(5) < connection.dialed.at
+                || !wants_it(other)
+        });
+        let sent = connection.publications.iter().flat_map(|p| &p.sent);
+        let last = sent.map(|sent| sent.at).take_while(|at| *at <= told.at).last();
+        let silence = told.at.since(last.unwrap_or(accepted.at));
+        let is_fair = is_alone
+            && silence + Duration::from_secs(1) < run.limits.publisher_idle
+            && run.is_undisturbed(connection, connection.dialed.at, told.at);
+        is_fair.then(|| Finding::new(told.event, connection.who, "turned out", saw))
+    })
 }
 
 /// What a publisher sent that left in order, and did not enter.

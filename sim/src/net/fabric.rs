@@ -16,6 +16,7 @@ use super::connection::{Connection, EndState, Opening};
 use super::nic::Nic;
 use super::pipe::Pipe;
 use super::{End, SimNet};
+use crate::landmark::{Landmark, Sight};
 use crate::link::Link;
 use crate::plan::Direction;
 use crate::random;
@@ -60,6 +61,10 @@ struct State {
     /// To be woken when the lock is free.
     wakers: Vec<Waker>,
     complaints: Vec<String>,
+    /// Goals that reads have reached.
+    reached: Vec<&'static str>,
+    /// Types of chunk headers that a read has ended in.
+    cut_headers: [bool; 4],
 }
 
 struct Host {
@@ -113,6 +118,8 @@ impl Fabric {
             next_event: 0,
             wakers: Vec::new(),
             complaints: Vec::new(),
+            reached: Vec::new(),
+            cut_headers: [false; 4],
         })))
     }
 
@@ -164,6 +171,11 @@ impl Fabric {
     /// How links broke physics since the last call.
     pub fn take_complaints(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().complaints)
+    }
+
+    /// Goals that reads have reached since the last call.
+    pub(crate) fn take_reached(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.lock().reached)
     }
 
     /// Connections that somebody still holds, or that something is on its way for.
@@ -406,7 +418,7 @@ impl Fabric {
 
     pub(super) fn set_unsent_max(&self, id: ConnectionId, end: End, max: usize) {
         if let Some(connection) = self.lock().connections.get_mut(&id) {
-            connection.outgoing(end).unsent_max = max.max(1);
+            connection.outgoing(end).set_unsent_max(max.max(1));
         }
     }
 
@@ -432,6 +444,13 @@ impl Fabric {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.with(|state| state.poll_write(id, end, cx, bufs))
+    }
+
+    /// What is where in the bytes that this end will have written.
+    pub(super) fn note(&self, id: ConnectionId, end: End, landmarks: Vec<Landmark>) {
+        if let Some(connection) = self.lock().connections.get_mut(&id) {
+            connection.outgoing(end).landmarks.extend(landmarks);
+        }
     }
 
     pub(super) fn shutdown(&self, id: ConnectionId, end: End) {
@@ -702,8 +721,7 @@ impl State {
     fn wake_writer(&mut self, way: Way) {
         let Some(connection) = self.connections.get_mut(&way.id) else { return };
         let pipe = connection.outgoing(way.from);
-        // Half of the bound: a socket does not wake its writer for every packet.
-        if pipe.unsent.len * 2 <= pipe.unsent_max {
+        if pipe.has_room_again() {
             let waker = pipe.writer.take();
             self.wakers.extend(waker);
         }
@@ -748,9 +766,27 @@ impl State {
             return Some(Poll::Pending);
         }
         pipe.outstanding -= len as u64;
+        let sights = pipe.landmarks.read(len);
+        self.see(sights);
         // The window has opened.
         self.pump(Way { id, from: end.other() });
         Some(Poll::Ready(Ok(())))
+    }
+
+    fn see(&mut self, sights: Vec<Sight>) {
+        for sight in sights {
+            match sight {
+                Sight::Goal(name) => self.reached.push(name),
+                Sight::CutExtended => self.reached.push("tag_cut_in_extended_timestamp"),
+                Sight::CutHeader(fmt) => {
+                    let known = &mut self.cut_headers[usize::from(fmt) % 4];
+                    let is_new = !std::mem::replace(known, true);
+                    if is_new && self.cut_headers == [true; 4] {
+                        self.reached.push("tag_cut_in_header");
+                    }
+                }
+            }
+        }
     }
 
     fn poll_write(

@@ -1,18 +1,21 @@
 //! Pipe: one direction of a connection: written, sent, queued, served, on its way, arrived, read.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::physics::Physics;
+use crate::landmark::Landmarks;
 use crate::link::{Capacity, Path};
 use crate::random::Rng;
 use crate::time::SimTime;
 
-/// What a socket takes before it says "later", where nobody asks for less.
-const SEND_BUFFER: usize = 1 << 20;
+/// What a socket takes before it says "later", where nobody asks for less: a system grows it with
+/// a connection's round trip and shrinks it when memory is short.
+const SEND_BUFFERS: RangeInclusive<usize> = 64 << 10..=1 << 20;
 
 /// A piece of the stream; without bytes it is its end.
 #[derive(Debug)]
@@ -80,7 +83,8 @@ pub(super) struct Pipe {
 
     /// Written, not sent.
     pub(super) unsent: Queue,
-    pub(super) unsent_max: usize,
+    send_buffer: usize,
+    unsent_max: usize,
     written: u64,
     /// Its end was written.
     pub(super) is_finished: bool,
@@ -114,18 +118,21 @@ pub(super) struct Pipe {
     /// Sent and not read.
     pub(super) outstanding: u64,
     pub(super) reader: Option<Waker>,
+    pub(super) landmarks: Landmarks,
 
     pub(super) physics: Physics,
 }
 
 impl Pipe {
-    pub(super) fn new(path: Path, window: u64, random: Rng) -> Self {
+    pub(super) fn new(path: Path, window: u64, mut random: Rng) -> Self {
+        let send_buffer = random.usize(SEND_BUFFERS);
         Self {
             path,
             window,
             random,
             unsent: Queue::default(),
-            unsent_max: SEND_BUFFER,
+            send_buffer,
+            unsent_max: send_buffer,
             written: 0,
             is_finished: false,
             writer: None,
@@ -145,6 +152,7 @@ impl Pipe {
             arrived: Queue::default(),
             outstanding: 0,
             reader: None,
+            landmarks: Landmarks::default(),
             physics: Physics::default(),
         }
     }
@@ -153,8 +161,19 @@ impl Pipe {
     pub(super) fn room(&self) -> usize {
         match self.unsent.len >= self.unsent_max {
             true => 0,
-            false => SEND_BUFFER.saturating_sub(self.unsent.len),
+            false => self.send_buffer.saturating_sub(self.unsent.len),
         }
+    }
+
+    /// From now on a writer waits while so many bytes were not sent; never more than the system
+    /// takes.
+    pub(super) fn set_unsent_max(&mut self, len: usize) {
+        self.unsent_max = len.min(self.send_buffer);
+    }
+
+    /// Whether a writer that waits is told to go on: a socket does not for every packet.
+    pub(super) fn has_room_again(&self) -> bool {
+        self.unsent.len * 2 <= self.unsent_max
     }
 
     pub(super) fn write(&mut self, bytes: Bytes) {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::landmark::Landmark;
 use crate::net::{SimNet, SimStream};
 
 /// A network to dial through.
@@ -36,6 +37,9 @@ pub(crate) trait Line: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Resets it.
     fn reset(self);
+
+    /// What is where in all that was written here, for a network that watches how reads cut it.
+    fn note(&self, _landmarks: Vec<Landmark>) {}
 }
 
 impl Dial for SimNet {
@@ -59,5 +63,9 @@ impl Line for SimStream {
 
     fn reset(self) {
         Self::reset(self);
+    }
+
+    fn note(&self, landmarks: Vec<Landmark>) {
+        Self::note(self, landmarks);
     }
 }

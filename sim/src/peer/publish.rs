@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::drive::{Happened, next, write_last};
 use super::view::{append, finish};
-use super::{Dial, Order, PATIENCE, Peer, RTMP_PORT};
+use super::{Dial, Line as _, Order, PATIENCE, Peer, RTMP_PORT};
 use crate::capture::Capture;
 use crate::plan::{Leave, Publish};
 use crate::publisher::{Encoder, Heard, Step};
@@ -58,12 +58,17 @@ async fn send<N: Dial>(
         if writing.bytes.is_empty() && waiting.is_none() && !listens {
             match encoder.poll() {
                 Some(Step::Send { at, bytes, tags }) => waiting = Some((start + at, bytes, tags)),
-                Some(Step::WaitForServer | Step::WaitForAcknowledgement) => listens = true,
+                Some(Step::WaitForServer) => listens = true,
+                Some(Step::WaitForAcknowledgement) => {
+                    peer.recorder.reach(peer.who, "window_blocked_publisher");
+                    listens = true;
+                }
                 None => {
                     let _gone_as_well = write_last(&mut stream, &encoder.goodbye()).await;
                     return Close::Left;
                 }
             }
+            stream.note(encoder.take_landmarks());
         }
         if let Some((_, bytes, tags)) = waiting
             .take_if(|(at, ..)| *at <= now && silent_until <= now && writing.bytes.is_empty())

@@ -32,7 +32,7 @@ const FROM_1: RangeInclusive<i64> = 1..=u32::MAX as i64;
 const CHUNK_SIZE: RangeInclusive<i64> = 1..=i32::MAX as i64;
 const SIGNED: RangeInclusive<i64> = i32::MIN as i64..=i32::MAX as i64;
 
-const FORMS: [Form; 32] = [
+const FORMS: [Form; 33] = [
     form("starts-at N", |n, _| Quirk::StartsAt(n as u32)),
     form("no-extended-on-type-3", |_, _| Quirk::NoExtendedOnType3),
     form_of("jumps N ms at tag N", SIGNED, ANY, |by, at| Quirk::Jumps {
@@ -53,6 +53,7 @@ const FORMS: [Form; 32] = [
     form("no-headers", |_, _| Quirk::NoHeaders),
     form("keyframe-every N", |n, _| Quirk::KeyframeEvery(n as u32)),
     form("all-keyframes", |_, _| Quirk::AllKeyframes),
+    form_of("disposable every N", FROM_1, ANY, |n, _| Quirk::Disposable(n as u32)),
     form_of("composition-time N ms", SIGNED, ANY, |n, _| Quirk::CompositionTime(n as i32)),
     form_of("huge N B every N", ANY, FROM_1, |len, every| Quirk::Huge {
         len: len as u32,
@@ -85,6 +86,7 @@ impl Quirk {
             | Self::CodecChanges(n)
             | Self::HeadersLate(n)
             | Self::KeyframeEvery(n)
+            | Self::Disposable(n)
             | Self::Storm(n)
             | Self::EmptyTags(n)
             | Self::ChunkSize(n)

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::landmark::Landmark;
+
 /// What a message says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -21,6 +23,8 @@ pub struct ChunkWriter {
     /// Whether type 3 chunks repeat an extended timestamp.
     extended_on_type_3: bool,
     streams: BTreeMap<u32, Previous>,
+    /// Of what was written since they were taken, by its place in the output.
+    landmarks: Vec<Landmark>,
 }
 
 struct Previous {
@@ -31,6 +35,10 @@ struct Previous {
 /// A message being written, chunk by chunk.
 pub struct Outgoing<'a> {
     csid: u32,
+    /// The type of the next chunk's header, and of all but the first.
+    fmt: u8,
+    is_extended: bool,
+    extended_on_type_3: bool,
     /// The header of the next chunk.
     header: Vec<u8>,
     /// The header of all chunks but the first.
@@ -56,7 +64,12 @@ fn basic_header(fmt: u8, csid: u32, out: &mut Vec<u8>) {
 impl ChunkWriter {
     /// Chunks of 128 bytes.
     pub fn new() -> Self {
-        Self { chunk_size: 128, extended_on_type_3: true, streams: BTreeMap::new() }
+        Self {
+            chunk_size: 128,
+            extended_on_type_3: true,
+            streams: BTreeMap::new(),
+            landmarks: Vec::new(),
+        }
     }
 
     /// The other convention: type 3 chunks have no extended timestamp.
@@ -87,8 +100,18 @@ impl ChunkWriter {
     pub fn write(&mut self, header: Header, payload: &[u8], out: &mut Vec<u8>) {
         let mut outgoing = self.begin(header, payload);
         while !outgoing.is_done() {
-            outgoing.write_chunk(self.chunk_size, out);
+            self.landmarks.push(outgoing.write_chunk(self.chunk_size, out));
         }
+    }
+
+    /// Notes a place in the output.
+    pub fn note(&mut self, landmark: Landmark) {
+        self.landmarks.push(landmark);
+    }
+
+    /// Places in the output since the last call, which has to be whenever the output is taken.
+    pub fn take_landmarks(&mut self) -> Vec<Landmark> {
+        std::mem::take(&mut self.landmarks)
     }
 
     /// The next message on this chunk stream gets a full header.
@@ -132,7 +155,16 @@ impl ChunkWriter {
                 type_3.extend(time.to_be_bytes());
             }
         }
-        Outgoing { csid: header.csid, header: first, type_3, rest: payload, done: false }
+        Outgoing {
+            csid: header.csid,
+            fmt,
+            is_extended: time >= MARK,
+            extended_on_type_3: self.extended_on_type_3,
+            header: first,
+            type_3,
+            rest: payload,
+            done: false,
+        }
     }
 }
 
@@ -153,13 +185,22 @@ impl Outgoing<'_> {
         self.csid
     }
 
-    /// Appends the next chunk.
-    pub fn write_chunk(&mut self, chunk_size: usize, out: &mut Vec<u8>) {
+    /// Appends the next chunk. Says where its header is.
+    pub fn write_chunk(&mut self, chunk_size: usize, out: &mut Vec<u8>) -> Landmark {
+        let landmark = Landmark::Header {
+            fmt: self.fmt,
+            start: out.len() as u64,
+            len: self.header.len() as u8,
+            is_extended: self.is_extended,
+        };
         let (chunk, rest) = self.rest.split_at(self.rest.len().min(chunk_size));
         out.extend_from_slice(&self.header);
         out.extend_from_slice(chunk);
         self.header.clone_from(&self.type_3);
         self.rest = rest;
         self.done = rest.is_empty();
+        self.fmt = 3;
+        self.is_extended &= self.extended_on_type_3;
+        landmark
     }
 }

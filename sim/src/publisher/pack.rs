@@ -4,6 +4,7 @@ use super::encode::{ChunkWriter, Header, Outgoing};
 use super::quirk::Quirks;
 use super::tags::Planned;
 use crate::capture::CaptureTag;
+use crate::landmark::Landmark;
 use crate::tag::{Kind, SET_DATA_FRAME, TagSeen};
 use crate::viewer::connection::fill;
 
@@ -158,7 +159,8 @@ fn write_aborted(stream_id: u32, writer: &mut ChunkWriter, out: &mut Vec<u8>) {
     let body = vec![0x27; chunk_size * 2 + 1];
     writer.forget(CSID_ABORTED);
     let header = Header { csid: CSID_ABORTED, type_id: 9, stream_id, timestamp_ms: 0 };
-    writer.begin(header, &body).write_chunk(chunk_size, out);
+    let begun = writer.begin(header, &body).write_chunk(chunk_size, out);
+    writer.note(begun);
     writer.write_control(2, &CSID_ABORTED.to_be_bytes(), out);
 }
 
@@ -178,14 +180,23 @@ fn write_all(
     while order.len() < messages.len() {
         for (index, message) in outgoing.iter_mut().enumerate() {
             if !message.is_done() {
-                message.write_chunk(writer.chunk_size(), out);
+                let chunk = message.write_chunk(writer.chunk_size(), out);
+                writer.note(chunk);
                 if message.is_done() {
                     order.push(index);
                 }
             }
         }
+        let open = messages.len() - order.len();
+        if open >= 3 {
+            writer.note(Landmark::Goal { at: out.len() as u64, name: "chunks_interleaved" });
+        }
         if let Some(&size) = chunk_size.take() {
             writer.write_chunk_size(size, out);
+            if open > 0 {
+                let name = "chunk_size_changed_mid_message";
+                writer.note(Landmark::Goal { at: out.len() as u64, name });
+            }
         }
     }
     order

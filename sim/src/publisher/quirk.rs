@@ -25,6 +25,7 @@ pub(super) struct Quirks {
     pub(super) no_headers: bool,
     pub(super) keyframe_every: Option<u32>,
     pub(super) all_keyframes: bool,
+    pub(super) disposable: Option<u32>,
     pub(super) composition_time: i32,
     pub(super) huge: Option<(u32, u32)>,
     pub(super) storm: u32,
@@ -71,6 +72,7 @@ impl Quirks {
             all.all_keyframes,
             all.keyframe_every.is_some(),
         )?;
+        together("AllKeyframes and Disposable", all.all_keyframes, all.disposable.is_some())?;
         together("Aggregates and Interleaved", all.aggregates, all.interleaved)?;
         together(
             "ChunkSize and ChunkSizeChanges",
@@ -97,6 +99,7 @@ impl Quirks {
             Quirk::NoHeaders => self.no_headers = true,
             Quirk::KeyframeEvery(every) => self.keyframe_every = Some(every),
             Quirk::AllKeyframes => self.all_keyframes = true,
+            Quirk::Disposable(every) => self.disposable = Some(every),
             Quirk::CompositionTime(ms) => self.composition_time = ms,
             Quirk::Huge { len, every } => self.huge = Some((len, every)),
             Quirk::Storm(count) => self.storm = count,
@@ -133,6 +136,7 @@ impl Quirks {
                 | Quirk::HeaderChanges { .. }
                 | Quirk::KeyframeEvery(_)
                 | Quirk::AllKeyframes
+                | Quirk::Disposable(_)
                 | Quirk::CompositionTime(_)
                 | Quirk::Huge { .. }
                 | Quirk::Swings(_)
@@ -141,6 +145,7 @@ impl Quirks {
         let zero = match quirk {
             Quirk::HeaderChanges { every, .. } | Quirk::Huge { every, .. } => every == 0,
             Quirk::CodecChanges(n) | Quirk::EmptyTags(n) | Quirk::Swings(n) => n == 0,
+            Quirk::Disposable(n) => n == 0,
             Quirk::Republishes(n) | Quirk::Window(n) | Quirk::Thin(n) | Quirk::Bursts(n) => n == 0,
             Quirk::ChunkSize(size) => size == 0,
             _ => false,
@@ -200,7 +205,7 @@ fn pad(payload: &mut Bytes, len: usize) {
     }
 }
 
-/// Makes a picture a keyframe (1) or an inter frame (2).
+/// Makes a picture a keyframe (1), an inter frame (2), or one that no other needs (3).
 pub(super) fn set_frame_type(payload: &mut Bytes, frame_type: u8) {
     let mut changed = payload.to_vec();
     if let Some(first) = changed.first_mut() {

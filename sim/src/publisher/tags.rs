@@ -32,6 +32,7 @@ pub(super) struct Tags {
     number: u64,
     rounds: u32,
     keyframes_seen: u32,
+    inter_frames: u32,
     gops: u32,
     sounds: u32,
     sent: u32,
@@ -91,6 +92,7 @@ impl Tags {
             number: 0,
             rounds: 0,
             keyframes_seen: 0,
+            inter_frames: 0,
             gops: 0,
             sounds: 0,
             sent: 0,
@@ -186,6 +188,15 @@ impl Tags {
         } else if draft.role.is_picture() && !is_key && self.quirks.all_keyframes {
             quirk::set_frame_type(&mut draft.tag.payload, 1);
             draft.role = Role::Keyframe;
+        }
+        if draft.role == Role::Inter
+            && let Some(every) = self.quirks.disposable
+        {
+            self.inter_frames += 1;
+            if self.inter_frames.is_multiple_of(every) {
+                quirk::set_frame_type(&mut draft.tag.payload, 3);
+                draft.role = Role::Disposable;
+            }
         }
     }
 

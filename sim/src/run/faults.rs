@@ -205,6 +205,9 @@ impl World<'_> {
 
     /// A node that has stopped by itself leaves its process, and may come back.
     pub(super) fn after_step(&mut self) {
+        for handle in self.nodes.values().filter(|handle| handle.node.take_released()) {
+            self.recorder.reach(handle.node.who, "task_cancelled_holding_a_block");
+        }
         let stopping: Vec<_> = self
             .nodes
             .iter()

@@ -86,6 +86,56 @@ pub(super) fn old_clock(world: &mut World) {
     world.run(12.s());
 }
 
+/// Reads end inside every kind of chunk header, because they take a few bytes; messages of three
+/// kinds are under way at once, and the chunk size changes between their chunks.
+pub(super) fn cut_reads(world: &mut World) {
+    let mut random = world.random("cut_reads");
+    let mut link = Link::lan();
+    link.up.segment = Some([2, 7, 30][random.usize(..3)]);
+    let mut studio = world
+        .publisher("studio", "obs-360p30-base")
+        .comes(100.ms())
+        .link(link)
+        .quirk(Quirk::Interleaved)
+        .quirk(Quirk::MetadataUpdates)
+        .quirk(Quirk::StartsAt([0xFF_F000, 0x100_0000, 0xFFFF_F000][random.usize(..3)]));
+    studio = match random.bool() {
+        true => studio.quirk(Quirk::ChunkSizeChanges),
+        false => studio.quirk(Quirk::ChunkSize(random.u32(40..200))),
+    };
+    if random.bool() {
+        studio = studio.quirk(Quirk::NoExtendedOnType3);
+    }
+    if random.bool() {
+        studio = studio.quirk(Quirk::Window(random.u32(4_000..40_000)));
+    }
+    drop(studio);
+    world.viewer("sofa", Play::Rtmp).comes(1.s());
+    world.viewer("desk", Play::Flv).comes(1.s());
+    world.run(8.s());
+    assert!(world.log("sofa").pictures() > 100, "the pictures go on");
+}
+
+/// Sound alone, in blocks that outlive most of what is in them; a listener that is too slow.
+pub(super) fn radio(world: &mut World) {
+    let mut random = world.random("radio");
+    world.set("receive.block_len=65536");
+    world.set(&format!("hub.history_ms={}", random.u64(1_000..2_000)));
+    world.set("play.backlog_ms_max=1500");
+    world.set("play.unsent_len_max=4096");
+    world.publisher("studio", "obs-360p30-base").comes(100.ms()).quirk(Quirk::NoVideo);
+    world.viewers("sofa", 2, Play::Rtmp).comes(1.s());
+    world.viewer("desk", Play::Flv).comes(1_500.ms());
+    let mut link = super::people::narrow(random.u64(20_000..70_000));
+    (link.down.queue, link.window) = (8 << 10, 8 << 10);
+    world.viewer("narrow", Play::Rtmp).comes(1.s()).link(link);
+    world.run(25.s());
+    for name in ["sofa", "desk"] {
+        assert_eq!(world.log(name).lag(), 0, "{name} noticed");
+    }
+    assert!(world.log("narrow").lag() > 0, "its link is too narrow for sound");
+}
+
 /// A day, thinly: one sound in fifty, of the pictures the keyframes.
 pub(super) fn long_day(world: &mut World) {
     world.tick(20.ms());

@@ -66,6 +66,33 @@ pub(super) fn slow_viewer(world: &mut World) {
     assert!(world.log("tunnel").lag() > 0);
 }
 
+/// A link that carries what has to be seen, and not what nobody would miss.
+pub(super) fn dispensable(world: &mut World) {
+    world.set("play.overflow=\"drop-disposable-first\"");
+    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms()).quirk(Quirk::Disposable(2));
+    world.viewers("sofa", 2, Play::Rtmp).comes(500.ms());
+    let rate = world.random("dispensable/rate").u64(1_700_000..2_300_000);
+    world.viewer("slow", Play::Rtmp).comes(500.ms()).link(narrow(rate));
+    world.viewer("desk", Play::Flv).comes(500.ms()).link(narrow(rate));
+    world.run(35.s());
+    assert_eq!(world.log("sofa").lag(), 0);
+    assert!(world.log("slow").lag() > 0, "{rate} bit/s are too little for 2.5 Mbit/s");
+}
+
+/// More is asked of the node's network than it carries, for a while, by viewers who are equal.
+pub(super) fn full_line(world: &mut World) {
+    let mut random = world.random("full_line");
+    let count = random.u32(4..9);
+    let share = random.u64(30..60);
+    world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    world.viewers("home", count, Play::Rtmp).comes(500.ms()).apart(100.ms());
+    let rate = u64::from(count) * 2_500_000 * share / 100;
+    world.at(4.s()).does(NODE, Act::Egress(rate, Some(17.s())));
+    world.quiet(22.s());
+    world.run(35.s());
+    assert!(world.log("home").lag() > 0, "{count} viewers, and {share} % of what they need");
+}
+
 /// Two viewers that never read again: each costs its node a socket's buffers, and not for long.
 pub(super) fn deaf_viewer(world: &mut World) {
     world.set("play.write_stall_timeout_ms=5000");

@@ -3,6 +3,7 @@
 
 use super::amf0::{self, Value};
 use super::chunks::{ChunkReader, Message, Rules};
+use crate::landmark::Landmark;
 use crate::publisher::encode::{ChunkWriter, Header};
 
 /// What a client learns of its connection.
@@ -77,7 +78,12 @@ impl Connection {
 
     /// What is to be sent.
     pub fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        self.take_output_with_landmarks().0
+    }
+
+    /// What is to be sent, and what is where in it.
+    pub fn take_output_with_landmarks(&mut self) -> (Vec<u8>, Vec<Landmark>) {
+        (std::mem::take(&mut self.out), self.writer.take_landmarks())
     }
 
     /// Where to write what is to be sent, and with what.

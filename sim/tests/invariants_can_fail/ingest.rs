@@ -9,6 +9,8 @@ use crate::{Case, case};
 
 pub(crate) const CASES: &[Case] = &[
     case("I1", changed_tag, tail_that_never_arrived),
+    case("I1", || turned_out(6_500), || turned_out(27_000)),
+    case("I1", || closed_while_publishing(Close::Eof), || closed_while_publishing(Close::Left)),
     case("I3", time_off_by_one, second_session_with_shifted_time),
     case("I7", || gauge(101), || gauge(100)),
     case("I8", || mute_peer(None), || mute_peer(Some(20_000))),
@@ -32,6 +34,24 @@ fn tail_that_never_arrived() -> Story {
     story.tags[len - 5..].iter_mut().for_each(|tag| tag.entered = None);
     story.closes.push((1, 10_300, Close::Vanished));
     story.and_then(2)
+}
+
+/// The publisher falls silent after six seconds, and is told that it is turned out then.
+fn turned_out(told_ms: u64) -> Story {
+    let mut story = Story::new(30);
+    story.tags.retain(|tag| tag.sent_ms < 6_000);
+    let (code, words) = ("NetStream.Failed".into(), "media did not come within 20s".into());
+    story.push(told_ms, "studio", What::ToldError { code, words });
+    story.closes.push((1, told_ms + 100, Close::Eof));
+    story
+}
+
+/// The connection ends in the middle of the stream, without a word.
+fn closed_while_publishing(how: Close) -> Story {
+    let mut story = Story::new(12);
+    story.tags.retain(|tag| tag.sent_ms < 6_000);
+    story.closes.push((1, 6_050, how));
+    story
 }
 
 fn time_off_by_one() -> Story {

@@ -160,6 +160,9 @@ fn quirks_do_what_their_names_say() {
     assert_eq!(count(&with(Quirk::KeyframeEvery(0)), Role::Keyframe, Kind::Video), 1);
     let all_keys = with(Quirk::AllKeyframes);
     assert_eq!(count(&all_keys, Role::Inter, Kind::Video), 0);
+    let inter = count(&plain, Role::Inter, Kind::Video);
+    let some_disposable = with(Quirk::Disposable(3));
+    assert_eq!(count(&some_disposable, Role::Disposable, Kind::Video), inter / 3);
     assert_eq!(count(&with(Quirk::Storm(5)), Role::Sound, Kind::Audio), 6 * sounds);
     assert_eq!(count(&with(Quirk::MetadataUpdates), Role::Script, Kind::Script), keyframes);
     let changed = with(Quirk::CodecChanges(2)).tags();

@@ -66,6 +66,7 @@ fn every_quirk() -> Vec<Vec<Quirk>> {
         KeyframeEvery(2),
         KeyframeEvery(0),
         AllKeyframes,
+        Disposable(2),
         CompositionTime(-40),
         CompositionTime(i32::MAX),
         Huge { len: 300_000, every: 2 },

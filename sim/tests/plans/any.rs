@@ -113,6 +113,7 @@ fn a_quirk(index: u8, n: u32, signed: i32) -> Quirk {
         Quirk::NoHeaders,
         Quirk::KeyframeEvery(n),
         Quirk::AllKeyframes,
+        Quirk::Disposable(from_1),
         Quirk::CompositionTime(signed),
         Quirk::Huge { len: n, every: from_1 },
         Quirk::Storm(n),

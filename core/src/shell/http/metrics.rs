@@ -55,9 +55,23 @@ fn server(registry: &mut Registry, shared: &Shared) {
     count("sent_bytes", "Bytes sent by RTMP and HTTP", load(&counters.sent_bytes));
     count("published_tags", "Tags published in all streams", load(&counters.published_tags));
     count("payload_copied_bytes", "Payload bytes copied in user space", rope::copied_bytes());
-    let uptime = Gauge::<i64, AtomicI64>::default();
-    uptime.set(now().saturating_duration_since(shared.started).as_secs() as i64);
-    registry.register("uptime_seconds", "Seconds since the start", uptime);
+    let blocks = shared.blocks.counters();
+    count("receive_blocks_allocated", "Receive blocks allocated", blocks.allocated);
+    count("receive_blocks_reclaimed", "Receive blocks used again", blocks.reclaimed);
+    count(
+        "receive_blocks_past_bound",
+        "Receive blocks not waited for: receive.waiting_blocks_max was reached",
+        blocks.past_bound,
+    );
+    let uptime_seconds = now().saturating_duration_since(shared.started).as_secs();
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge = Gauge::<i64, AtomicI64>::default();
+        gauge.set(value as i64);
+        registry.register(name, help, gauge);
+    };
+    gauge("uptime_seconds", "Seconds since the start", uptime_seconds);
+    gauge("receive_blocks_bytes", "Bytes of receive blocks held", blocks.held_bytes as u64);
+    gauge("receive_blocks_pinned_bytes", "Of these, bytes in use", blocks.pinned_bytes as u64);
 }
 
 fn streams(registry: &mut Registry, topics: &[TopicInfo]) {
