@@ -255,7 +255,13 @@ async fn accept<N: Net, F>(
             }
             Err(error) => {
                 // Out of file descriptors, mostly: what closes in the meantime makes room.
-                tracing::warn!(%error, "cannot accept");
+                // A peer that was gone before it was accepted is nobody's concern.
+                match error.kind() {
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
+                        tracing::debug!(%error, "cannot accept");
+                    }
+                    _ => tracing::warn!(%error, "cannot accept"),
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
