@@ -9,13 +9,13 @@ use std::time::Duration;
 
 pub use self::twins::twins;
 use crate::invariant::{Finding, Judged, Violation};
-use crate::ledger::{Connection, Topic};
+use crate::ledger::{Connection, PublishedTag};
 use crate::plan::Plan;
 use crate::report::{Outcome, limits};
 use crate::run::{self, RunError};
-use crate::tag::{Kind, TagSeen};
+use crate::tag::Kind;
 use crate::time::SimTime;
-use crate::trace::What;
+use crate::trace::{What, Who};
 
 /// The last moments of a connection or of a run are cut off where they are cut off: what is missing
 /// there, and only there, is no difference.
@@ -127,12 +127,12 @@ pub fn judge(
 /// Compares a run with the run without something. The first violation, at its event in `with`.
 pub fn compare(with: &Judged<'_>, without: &Judged<'_>, removed: &Removed) -> Option<Violation> {
     let finding = match removed {
-        Removed::Segmentation => compare_topics(with, without, |a, b| same_tags(with, a, b, None)),
-        Removed::Interleaving => compare_topics(with, without, |a, b| {
+        Removed::Segmentation => compare_streams(with, without, |a, b| same_tags(with, a, b, None)),
+        Removed::Interleaving => compare_streams(with, without, |a, b| {
             let kinds = [Kind::Audio, Kind::Video, Kind::Script].into_iter();
             kinds.filter_map(|kind| same_tags(with, a, b, Some(kind))).min()
         }),
-        Removed::Viewers => compare_topics(with, without, |a, b| no_later(with, a, b)),
+        Removed::Viewers => compare_streams(with, without, |a, b| no_later(with, a, b)),
         Removed::BadPeer(name) => panics(with)
             .or_else(|| compare_viewers(with, without, |c| with.trace.name(c.who) == name, None)),
         Removed::SlowViewers(names) => {
@@ -148,59 +148,78 @@ pub fn compare(with: &Judged<'_>, without: &Judged<'_>, removed: &Removed) -> Op
     })
 }
 
-/// A place in the first topic where two differ, and how.
+/// A place in the first stream where two differ, and how.
 type Odd = (usize, String);
 
-fn compare_topics(
+/// What entered as one stream of a node, whether or not the node forgot it in between: that depends
+/// on who is there to watch.
+struct Stream<'t> {
+    node: Who,
+    /// In order, each with the how manyeth publish it is of.
+    tags: Vec<(usize, &'t PublishedTag)>,
+    is_partial: bool,
+}
+
+/// By node and key.
+fn streams<'t>(run: &'t Judged<'_>) -> BTreeMap<(&'t str, Arc<str>), Stream<'t>> {
+    let mut streams = BTreeMap::new();
+    for topic in &run.ledger.topics {
+        let name = (run.trace.name(topic.node), topic.key.clone());
+        let nothing = || Stream { node: topic.node, tags: Vec::new(), is_partial: false };
+        let stream = streams.entry(name).or_insert_with(nothing);
+        stream.is_partial |= topic.is_partial;
+        for session in &topic.sessions {
+            let nth = stream.tags.last().map_or(0, |(last, _)| last + 1);
+            let tags = topic.tags[session.places.clone()].iter();
+            stream.tags.extend(tags.map(|tag| (nth, tag)));
+        }
+    }
+    streams
+}
+
+fn compare_streams(
     with: &Judged<'_>,
     without: &Judged<'_>,
-    differ: impl Fn(&Topic, &Topic) -> Option<Odd>,
+    differ: impl Fn(&Stream<'_>, &Stream<'_>) -> Option<Odd>,
 ) -> Option<Finding> {
-    let others = by_name(without, &without.ledger.topics);
-    let topics = by_name(with, &with.ledger.topics);
-    topics.into_iter().find_map(|(name, topic)| {
-        let nothing = Topic::new(topic.node, topic.key.clone(), topic.life);
-        let other = others.get(&name).copied().unwrap_or(&nothing);
-        if topic.is_partial || other.is_partial {
+    let others = streams(without);
+    streams(with).into_iter().find_map(|(name, stream)| {
+        let nothing = Stream { node: stream.node, tags: Vec::new(), is_partial: false };
+        let other = others.get(&name).unwrap_or(&nothing);
+        if stream.is_partial || other.is_partial {
             return None;
         }
-        let (place, saw) = differ(topic, other)?;
-        let event = topic.tags.get(place).or(topic.tags.last()).map_or(0, |tag| tag.event);
-        Some(Finding::new(event, topic.node, "entered otherwise", saw))
+        let (place, saw) = differ(&stream, other)?;
+        let event = stream.tags.get(place).or(stream.tags.last()).map_or(0, |(_, tag)| tag.event);
+        Some(Finding::new(event, stream.node, "entered otherwise", saw))
     })
 }
 
-/// Topics by node, key, and the how manyeth of those it is.
-fn by_name<'t>(
-    run: &Judged<'_>,
-    topics: &'t [Topic],
-) -> BTreeMap<(String, Arc<str>, usize), &'t Topic> {
-    let mut named = BTreeMap::new();
-    for topic in topics {
-        let name = |nth| (run.trace.name(topic.node).to_owned(), topic.key.clone(), nth);
-        let nth = (0..).find(|nth| !named.contains_key(&name(*nth))).unwrap_or_default();
-        named.insert(name(nth), topic);
-    }
-    named
-}
-
 /// The run's end may come a tag earlier in one of them.
-fn same_tags(run: &Judged<'_>, with: &Topic, without: &Topic, kind: Option<Kind>) -> Option<Odd> {
-    let of_kind = |topic: &Topic| -> Vec<(usize, u64, TagSeen, SimTime)> {
-        let tags = topic.tags.iter().enumerate().map(|(place, t)| (place, t.session, t.tag, t.at));
-        tags.filter(|(_, _, tag, _)| kind.is_none_or(|kind| tag.kind == kind)).collect()
-    };
-    let (a, b) = (of_kind(with), of_kind(without));
-    let odd = a.iter().zip(&b).position(|(a, b)| (a.1, a.2) != (b.1, b.2));
+fn same_tags(
+    run: &Judged<'_>,
+    with: &Stream<'_>,
+    without: &Stream<'_>,
+    kind: Option<Kind>,
+) -> Option<Odd> {
+    fn of_kind<'t>(
+        stream: &Stream<'t>,
+        kind: Option<Kind>,
+    ) -> Vec<(usize, usize, &'t PublishedTag)> {
+        let tags = stream.tags.iter().enumerate().map(|(place, (nth, tag))| (place, *nth, *tag));
+        tags.filter(|(.., tag)| kind.is_none_or(|kind| tag.tag.kind == kind)).collect()
+    }
+    let (a, b) = (of_kind(with, kind), of_kind(without, kind));
+    let odd = a.iter().zip(&b).position(|(a, b)| (a.1, a.2.tag) != (b.1, b.2.tag));
     let is_cut_off = |place: usize| {
         let longer = if a.len() > b.len() { &a } else { &b };
-        longer.get(place).is_none_or(|tag| tag.3 + BORDER >= run.end())
+        longer.get(place).is_none_or(|(.., tag)| tag.at + BORDER >= run.end())
     };
     let shorter = a.len().min(b.len());
     let odd = odd.or((!is_cut_off(shorter)).then_some(shorter))?;
-    let line = |tag: Option<&(usize, u64, TagSeen, SimTime)>| {
-        tag.map_or("nothing".to_owned(), |(_, session, tag, at)| {
-            format!("{tag} of session {session} at {at}")
+    let line = |tag: Option<&(usize, usize, &PublishedTag)>| {
+        tag.map_or("nothing".to_owned(), |(_, nth, entered)| {
+            format!("{} of publish {nth} at {}", entered.tag, entered.at)
         })
     };
     let place = a.get(odd).map_or(with.tags.len(), |tag| tag.0);
@@ -208,13 +227,13 @@ fn same_tags(run: &Judged<'_>, with: &Topic, without: &Topic, kind: Option<Kind>
 }
 
 /// No tag may enter earlier without viewers: it would have waited for one.
-fn no_later(run: &Judged<'_>, with: &Topic, without: &Topic) -> Option<Odd> {
+fn no_later(run: &Judged<'_>, with: &Stream<'_>, without: &Stream<'_>) -> Option<Odd> {
     if let Some(odd) = same_tags(run, with, without, None) {
         return Some(odd);
     }
     let mut pairs = with.tags.iter().zip(&without.tags);
-    let late = pairs.position(|(a, b)| a.at > b.at + run.limits.tick)?;
-    let (a, b) = (&with.tags[late], &without.tags[late]);
+    let late = pairs.position(|((_, a), (_, b))| a.at > b.at + run.limits.tick)?;
+    let ((_, a), (_, b)) = (with.tags[late], without.tags[late]);
     Some((late, format!("{} entered at {} with viewers, at {} without", a.tag, a.at, b.at)))
 }
 

@@ -28,6 +28,7 @@ const CASES: &[Case] = &[
     case(|| Removed::Interleaving, lost_tag, swapped_kinds),
     case(|| Removed::Viewers, || entered_later(100), || entered_later(5)),
     case(|| Removed::Viewers, changed_tag, cut_off_at_the_end),
+    case(|| Removed::Viewers, published_in_two, session_of_another_number),
     case(|| Removed::BadPeer("thief".to_owned()), lost_picture, || got_later(100)),
     case(|| Removed::BadPeer("thief".to_owned()), panicked, thief_alone_suffers),
     case(slow, || got_later(100), || got_later(5)),
@@ -98,6 +99,21 @@ fn lost_tag() -> Pair {
 fn cut_off_at_the_end() -> Pair {
     let (mut with, without) = same();
     with.tags.truncate(with.tags.len() - 4);
+    (with, without)
+}
+
+/// What was one publish is two.
+fn published_in_two() -> Pair {
+    let (mut with, without) = same();
+    let place = with.place(2_000, Kind::Video);
+    with.tags.iter_mut().skip(place).for_each(|tag| tag.session = 2);
+    (with, without)
+}
+
+/// A node that forgets a stream counts anew.
+fn session_of_another_number() -> Pair {
+    let (mut with, without) = same();
+    with.tags.iter_mut().for_each(|tag| tag.session = 2);
     (with, without)
 }
 
