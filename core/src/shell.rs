@@ -253,15 +253,18 @@ async fn accept<N: Net, F>(
                     *listed = Some(task.abort_handle());
                 }
             }
+            // A peer that is gone before it is accepted is nobody's concern.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+                ) =>
+            {
+                tracing::debug!(%error, "gone before it was accepted");
+            }
             Err(error) => {
                 // Out of file descriptors, mostly: what closes in the meantime makes room.
-                // A peer that was gone before it was accepted is nobody's concern.
-                match error.kind() {
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
-                        tracing::debug!(%error, "cannot accept");
-                    }
-                    _ => tracing::warn!(%error, "cannot accept"),
-                }
+                tracing::warn!(%error, "cannot accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
