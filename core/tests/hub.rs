@@ -4,10 +4,12 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use forebay::flv::{Tag, TagKind};
 use forebay::hub::{
     Cause, Delivery, Hub, HubLimits, Next, Overflow, Policy, Publisher, Receive, RingLimits, Start,
 };
+use forebay::rtmp::chunk::{ChunkLimits, ChunkReader};
 use forebay::time::Timestamp;
 use forebay::wire_log::Protocol;
 
@@ -497,6 +499,36 @@ fn dispensable_frames_go_first() {
     assert!(counters.lag_tags[Cause::Disposable as usize] > 10, "{counters:?}");
     assert_eq!(counters.lag_tags[Cause::Overflow as usize], 0);
     assert!(counters.is_balanced());
+}
+
+/// In the wire log a tag's time is counted from the tag before it; a viewer that did not get that
+/// one is given bytes of its own.
+#[test]
+fn times_behind_a_dispensable_frame_that_was_left_out_are_right() {
+    let hub = Hub::new(HubLimits::default());
+    let mut studio = Studio::new(&hub, 1000, 100);
+    let overflow = Overflow::DropDisposableFirst;
+    let policy = Policy { backlog_ms_max: 2_000, overflow, ..Policy::default() };
+    let mut viewer = hub.view(KEY.into(), Protocol::Rtmp, 1, Start::Gop, policy, "v").unwrap();
+    let mut written = Vec::new();
+    studio.frames(1);
+    write_all(&mut viewer, usize::MAX, &mut written);
+    // A second behind at the frame that goes, and less at the sound that follows it.
+    studio.push(tag(TagKind::Video, 40, vec![0x37, 1, 0, 0, 0]));
+    studio.push(audio(60));
+    studio.push(inter(80, 10));
+    studio.push(inter(1_050, 10));
+    write_all(&mut viewer, usize::MAX, &mut written);
+    assert_eq!(viewer.counters().lag_tags[Cause::Disposable as usize], 1);
+    let mut reader = ChunkReader::new(ChunkLimits::default());
+    let mut input = Bytes::from(written);
+    let mut times = Vec::new();
+    while let Some(message) = reader.read(&mut input).unwrap() {
+        if message.type_id == 9 && message.payload.get(1) == Some(1) {
+            times.push(message.timestamp.as_ms());
+        }
+    }
+    assert_eq!(times, [0, 80, 1_050]);
 }
 
 /// What a viewer writes, `step` bytes at a time, is what a subscriber gets, encoded.

@@ -354,6 +354,11 @@ impl Cursor {
             && self.headers_due.is_none()
     }
 
+    /// Whether it went over tags that the wire log holds, and has not said so yet.
+    pub(crate) fn has_skipped(&self) -> bool {
+        self.lags.iter().any(|lag| lag.cause != Cause::NoKeyframe)
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.number
     }

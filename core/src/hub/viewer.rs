@@ -299,6 +299,8 @@ impl Viewer {
             self.protocol == Protocol::Rtmp && self.stream_id != Encoder::RTMP_STREAM_ID;
         self.in_log = (self.in_log || starts_here)
             && self.cursor.takes_all()
+            // What follows a tag in the log counts its time from that tag.
+            && !self.cursor.has_skipped()
             && !own_stream_id
             && !self.cursor.is_pressed(&state.ring);
         match state.log(self.protocol).filter(|log| self.in_log && log.first() <= number) {
