@@ -97,6 +97,34 @@ type Name = (String, Arc<str>);
 /// One publish of a stream, as the how manyeth.
 type Nth = (Name, usize);
 
+/// What both runs have of a publish.
+#[derive(Clone, Copy, Default)]
+struct Common {
+    /// Tags, from its first on.
+    len: usize,
+    /// Its timestamps on sockets are so much greater: a node lets a publish go on where the one
+    /// before it left off, and that is cut off by time.
+    shift_ms: u32,
+}
+
+impl Common {
+    fn of(sim: &[PublishedTag], real: &[PublishedTag], is_first: bool) -> Self {
+        let firsts = sim.first().zip(real.first()).filter(|_| !is_first);
+        let mut common = Self::default();
+        if let Some((s, r)) = firsts {
+            common.shift_ms = r.tag.timestamp_ms.wrapping_sub(s.tag.timestamp_ms);
+        }
+        let pairs = sim.iter().zip(real);
+        common.len = pairs.take_while(|(s, r)| common.shifted(s.tag) == r.tag).count();
+        common
+    }
+
+    /// A simulated tag, as it is on sockets.
+    fn shifted(self, tag: TagSeen) -> TagSeen {
+        TagSeen { timestamp_ms: tag.timestamp_ms.wrapping_add(self.shift_ms), ..tag }
+    }
+}
+
 /// Where a tag is in its stream: in the how manyeth publish, the how manyeth.
 type Place = (usize, usize);
 
@@ -142,7 +170,7 @@ impl<'a> Side<'a> {
     }
 }
 
-fn stream(a: &Side<'_>, b: &Side<'_>, name: Name, common: &mut BTreeMap<Nth, usize>) -> Row {
+fn stream(a: &Side<'_>, b: &Side<'_>, name: Name, common: &mut BTreeMap<Nth, Common>) -> Row {
     let none = Vec::new();
     let all = |side: &Side<'_>| -> Vec<Vec<PublishedTag>> {
         let publishes = side.streams.get(&name).unwrap_or(&none);
@@ -164,8 +192,9 @@ fn stream(a: &Side<'_>, b: &Side<'_>, name: Name, common: &mut BTreeMap<Nth, usi
     for nth in 0..sims.len().max(reals.len()) {
         let of = |all: &[Vec<PublishedTag>]| all.get(nth).cloned().unwrap_or_default();
         let (sim, real) = (of(&sims), of(&reals));
-        let len = sim.iter().zip(&real).take_while(|(s, r)| s.tag == r.tag).count();
-        common.insert((name.clone(), nth), len);
+        let both = Common::of(&sim, &real, nth == 0);
+        let len = both.len;
+        common.insert((name.clone(), nth), both);
         same += len;
         if let Some((s, r)) = sim.get(len).zip(real.get(len)) {
             let what = format!("publish {nth}, tag {len}: {} in the simulation, ", s.tag);
@@ -188,7 +217,7 @@ fn span(tags: &[PublishedTag]) -> Duration {
     ends.map_or(Duration::ZERO, |(first, last)| last.at.since(first.at))
 }
 
-fn viewers(a: &Side<'_>, b: &Side<'_>, common: &BTreeMap<Nth, usize>) -> Vec<Row> {
+fn viewers(a: &Side<'_>, b: &Side<'_>, common: &BTreeMap<Nth, Common>) -> Vec<Row> {
     let (sims, reals) = (playing(a), playing(b));
     let names: BTreeSet<_> = sims.keys().chain(reals.keys()).copied().collect();
     let rows = names.into_iter().map(|name| {
@@ -258,7 +287,7 @@ enum Verdict {
     Unlike(String),
 }
 
-fn viewer(sim: End<'_>, real: End<'_>, common: &BTreeMap<Nth, usize>) -> Verdict {
+fn viewer(sim: End<'_>, real: End<'_>, common: &BTreeMap<Nth, Common>) -> Verdict {
     let got = |(side, connection): End<'_>| {
         let (name, got) = side.got(connection?)?;
         Some((name.clone(), got))
@@ -283,13 +312,15 @@ fn viewer(sim: End<'_>, real: End<'_>, common: &BTreeMap<Nth, usize>) -> Verdict
         return Verdict::Moot(TOO_SHORT);
     };
     let (first, last) = (a_first.max(b_first), a_last.min(b_last));
+    let both = |nth| common.get(&(name.clone(), nth)).copied().unwrap_or_default();
     let in_both = |got: &[(Place, TagSeen)]| -> Vec<(Place, TagSeen)> {
-        let known = |nth| common.get(&(name.clone(), nth)).copied().unwrap_or(0);
+        let known = |nth| both(nth).len;
         let is_in =
             |(nth, offset): Place| (first..=last).contains(&(nth, offset)) && offset < known(nth);
         got.iter().filter(|(place, _)| is_in(*place)).copied().collect()
     };
-    let (a, b) = (in_both(&a), in_both(&b));
+    let (mut a, b) = (in_both(&a), in_both(&b));
+    a.iter_mut().for_each(|((nth, _), tag)| *tag = both(*nth).shifted(*tag));
     let odd = a.iter().zip(&b).position(|(a, b)| a != b);
     let odd = odd.or((a.len() != b.len()).then_some(a.len().min(b.len())));
     let tag = |got: Option<&(Place, TagSeen)>| {
