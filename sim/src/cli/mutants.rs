@@ -32,7 +32,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// So much CPU time to kill each, without building it and making its world small.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    #[arg(value_parser = humantime::parse_duration)]
     cpu: Duration,
     /// Keep the small plans in target/mutants/plans.
     #[arg(long)]
