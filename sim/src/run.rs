@@ -6,6 +6,7 @@ mod faults;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -33,6 +34,9 @@ use crate::trace::{Trace, What, Who};
 /// The turmoil host that all peers live on. Each has an address and a link of its own; hosts are
 /// what costs in turmoil.
 const PEERS: &str = "peers";
+
+/// What sockets take before they say "later", in bytes: so that writes end inside tags.
+const SEND_BUFFERS: RangeInclusive<usize> = 64 << 10..=1 << 20;
 
 /// A plan that was carried out.
 #[derive(Debug)]
@@ -159,7 +163,7 @@ struct PeerHandle {
 
 impl<'a> World<'a> {
     fn new(plan: &'a Plan, config: Config, recorder: Recorder) -> Result<Self, RunError> {
-        let fabric = Fabric::new(plan.seed);
+        let fabric = Fabric::new(plan.seed).with_send_buffers(SEND_BUFFERS);
         let mut sim = turmoil::Builder::new()
             .tick_duration(plan.tick)
             .simulation_duration(Duration::from_secs(u32::MAX.into()))

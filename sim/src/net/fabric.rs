@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::time::SimTime;
 
 /// Connections that wait to be accepted, as a kernel's backlog bounds them.
 const BACKLOG_MAX: usize = 1024;
+
+/// What a socket takes before it says "later", where nobody asks for less.
+const SEND_BUFFER: usize = 1 << 20;
 
 /// How often a SYN is sent until nobody asks any longer.
 const SYNS_MAX: u32 = 7;
@@ -58,6 +62,8 @@ struct State {
     next_id: u64,
     events: BinaryHeap<Reverse<(SimTime, u64, Event)>>,
     next_event: u64,
+    /// Socket buffers are drawn from this; `None`: all are alike.
+    send_buffers: Option<RangeInclusive<usize>>,
     /// To be woken when the lock is free.
     wakers: Vec<Waker>,
     complaints: Vec<String>,
@@ -116,11 +122,20 @@ impl Fabric {
             next_id: 0,
             events: BinaryHeap::new(),
             next_event: 0,
+            send_buffers: None,
             wakers: Vec::new(),
             complaints: Vec::new(),
             reached: Vec::new(),
             cut_headers: [false; 4],
         })))
+    }
+
+    /// The same, with sockets of which each takes so many bytes before it says "later": a system
+    /// grows that with a connection's round trip, and shrinks it when memory is short.
+    #[must_use]
+    pub fn with_send_buffers(self, lens: RangeInclusive<usize>) -> Self {
+        self.lock().send_buffers = Some(lens);
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -369,8 +384,10 @@ impl Fabric {
             let (link, cuts) = (state.host(host).link.clone(), state.host(host).cuts);
             let purpose = format!("{}/{}", state.host(host).name, from.port());
             let pipe = |path, name| {
-                let random = random::stream(state.seed, &format!("{purpose}/{name}"));
-                Pipe::new(path, link.window, random)
+                let mut random = random::stream(state.seed, &format!("{purpose}/{name}"));
+                let lens = state.send_buffers.clone();
+                let send_buffer = lens.map_or(SEND_BUFFER, |lens| random.usize(lens));
+                Pipe::new(path, link.window, send_buffer, random)
             };
             let mut pipes = [pipe(link.up.clone(), "up"), pipe(link.down.clone(), "down")];
             for (pipe, is_cut) in pipes.iter_mut().zip(cuts) {

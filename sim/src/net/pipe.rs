@@ -1,7 +1,6 @@
 //! Pipe: one direction of a connection: written, sent, queued, served, on its way, arrived, read.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -12,10 +11,6 @@ use crate::landmark::Landmarks;
 use crate::link::{Capacity, Path};
 use crate::random::Rng;
 use crate::time::SimTime;
-
-/// What a socket takes before it says "later", where nobody asks for less: a system grows it with
-/// a connection's round trip and shrinks it when memory is short.
-const SEND_BUFFERS: RangeInclusive<usize> = 64 << 10..=1 << 20;
 
 /// A piece of the stream; without bytes it is its end.
 #[derive(Debug)]
@@ -83,6 +78,7 @@ pub(super) struct Pipe {
 
     /// Written, not sent.
     pub(super) unsent: Queue,
+    /// What its socket takes before it says "later".
     send_buffer: usize,
     unsent_max: usize,
     written: u64,
@@ -124,8 +120,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) fn new(path: Path, window: u64, mut random: Rng) -> Self {
-        let send_buffer = random.usize(SEND_BUFFERS);
+    pub(super) fn new(path: Path, window: u64, send_buffer: usize, random: Rng) -> Self {
         Self {
             path,
             window,
