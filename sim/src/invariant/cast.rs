@@ -16,6 +16,8 @@ pub struct Cast<'a> {
     touches: BTreeMap<Who, Vec<(SimTime, SimTime)>>,
     /// What viewers want other than everything.
     choosy: Vec<Who>,
+    /// Whose connection a box on the way has forgotten, since when: nothing heals that.
+    forgotten: Vec<(Who, SimTime)>,
     /// Nothing was done to anybody.
     pub is_calm: bool,
 }
@@ -90,6 +92,9 @@ impl<'a> Cast<'a> {
                 What::FaultBegins { line, .. } => {
                     // The name may be that of a group, whose members are meant.
                     for who in members(trace, trace.name(who)) {
+                        if **line == *"forget" {
+                            self.forgotten.push((who, at));
+                        }
                         begin(who);
                         faults.push((line, who, at));
                     }
@@ -142,6 +147,7 @@ impl<'a> Cast<'a> {
     pub fn is_touched(&self, who: Who, from: SimTime, to: SimTime) -> bool {
         let touches = self.touches.get(&who).into_iter().flatten();
         touches.into_iter().any(|(begin, end)| *begin <= to && *end >= from)
+            || self.forgotten.iter().any(|(lost, since)| *lost == who && *since <= to)
     }
 }
 
