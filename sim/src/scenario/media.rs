@@ -107,9 +107,8 @@ pub(super) fn cut_reads(world: &mut World) {
         studio = studio.quirk(Quirk::NoExtendedOnType3);
     }
     if random.bool() {
-        studio = studio.quirk(Quirk::Window(random.u32(4_000..40_000)));
+        studio.quirk(Quirk::Window(random.u32(4_000..40_000)));
     }
-    drop(studio);
     world.viewer("sofa", Play::Rtmp).comes(1.s());
     world.viewer("desk", Play::Flv).comes(1.s());
     world.run(8.s());

@@ -42,12 +42,11 @@ pub(super) fn narrow(rate: u64) -> Link {
 
 pub(super) fn slow_viewer(world: &mut World) {
     let long_gops = world.random("slow/gops").u32(..2) == 0;
-    let mut studio = world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
+    let studio = world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
     if long_gops {
         // Longer than a backlog may be: often there is no keyframe to skip to.
-        studio = studio.quirk(Quirk::KeyframeEvery(5));
+        studio.quirk(Quirk::KeyframeEvery(5));
     }
-    drop(studio);
     world.viewers("sofa", 2, Play::Rtmp);
     world.viewers("desk", 2, Play::Flv);
     let rate = world.random("slow/rate").u64(900_000..2_400_000);
