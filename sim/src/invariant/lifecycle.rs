@@ -83,6 +83,7 @@ pub(super) fn restart(run: &Judged<'_>) -> Verdict {
             .map(|tag| tag.at)
             .min();
         let is_fair = has_crashed
+            && open_at(run, connection) < run.limits.connections
             && started.border == Border::Started
             && by < run.end()
             && !matches!(connection.closed, Some((_, Close::Left | Close::Vanished)))
