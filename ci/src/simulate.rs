@@ -16,7 +16,7 @@ fn commands() -> [String; 4] {
         "twice everything --seeds 60".to_owned(),
         "nic_saturation --seed 1".to_owned(),
         "long_day --seed 0".to_owned(),
-        format!("sweep --cpu 2m --from {commit}"),
+        format!("sweep --seeds 150 --from {commit}"),
     ]
 }
 

@@ -117,6 +117,9 @@ impl RmlPlayer {
                 Some(Kind::Script) => {
                     check(Kind::Script, &message.payload)?;
                     let tag = TagSeen::of(Kind::Script, message.timestamp_ms, &message.payload);
+                    if matches!(seen.get(place), Some(Seen::Playing)) {
+                        place += 1;
+                    }
                     seen.insert(place, Seen::Tag(tag));
                     place += 1;
                 }

@@ -91,10 +91,7 @@ fn simulate(capture: &str, quirks: &[Quirk]) {
                 let end = got.pop().map(|tag| (tag.kind, tag.role));
                 assert_eq!(end, Some((Kind::Video, Role::Other)), "{capture} {quirks:?}");
             }
-            let mut expected = announced.clone();
-            if player == Player::Rml {
-                expected.retain(|tag| tag.kind != Kind::Script);
-            }
+            let expected = announced.clone();
             if let Some(at) = expected.iter().zip(&got).position(|(a, b)| a != b) {
                 let [sent, got] = [expected[at], got[at]];
                 panic!("{player:?} {quirks:?}: tag {at}: {sent} and {got}");
