@@ -2,7 +2,7 @@
 
 use super::cast::{rate, round_trip};
 use super::{Finding, Judged, Verdict, first};
-use crate::ledger::{Connection, GotTag, Topic};
+use crate::ledger::{Connection, GotTag, PublishedTag, Topic};
 use crate::tag::{Kind, Role, TagSeen};
 use crate::time::SimTime;
 use std::time::Duration;
@@ -83,19 +83,20 @@ pub(super) fn gop_prefix(run: &Judged<'_>) -> Verdict {
             if tag.tag.role == Role::Keyframe {
                 whole = Some(tag.gop);
             }
-            if let Some(last) = last.filter(|_| whole == Some(tag.gop)).map(|l| &topic.tags[l])
+            let last_place = last.filter(|_| whole == Some(tag.gop));
+            if let Some(last) = last_place.map(|last| &topic.tags[last])
                 && (last.gop, last.session) == (tag.gop, tag.session)
                 && tag.keyframe.is_some()
             {
-                let excused = tag.before.orphans - last.sums().orphans + tag.before.disposable
-                    - last.sums().disposable;
-                // What is empty is needed by nobody.
-                let between = last.number + 1..tag.number;
-                let empty =
-                    topic.tags[..place].iter().rev().take_while(|t| t.number >= between.start);
-                let empty = empty.filter(|tag| tag.tag.len == 0).count() as u64;
-                let missing =
-                    (tag.number - last.number - 1).saturating_sub(u64::from(excused) + empty);
+                let is_missed = |tag: &&PublishedTag| {
+                    let (role, len) = (tag.tag.role, tag.tag.len);
+                    (role.is_picture() || role == Role::Sound)
+                        && role != Role::Disposable
+                        && !tag.is_orphan
+                        && len > 0
+                };
+                let from = last_place.map_or(0, |last| last + 1);
+                let missing = topic.tags[from..place].iter().filter(is_missed).count();
                 if missing > 0 {
                     let saw = format!("{missing} tags are missing before {} in its GOP", got.tag);
                     let kind = "hole inside a GOP";
