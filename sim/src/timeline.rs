@@ -1,7 +1,7 @@
 //! Timeline: a run as one offline HTML page: what happened, to whom, when, and where a rule broke.
 //!
 //! The page needs no network and no script to be read: scripts only zoom. It is the same text for
-//! the same run. Whatever comes from a trace or a plan is escaped ([`text::Text`]); the page is
+//! the same run. Whatever comes from a trace or a plan is escaped (`text::Text`); the page is
 //! well-formed XML, too, so that a test can prove it.
 
 /// Appends to a `String`, which cannot fail.
