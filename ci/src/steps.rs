@@ -40,7 +40,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "shuttle", about: "the hub under thousands of thread schedules", run: shuttle },
     Step {
         name: "sim",
-        about: "the simulator: twice the same, a sweep on this commit's seed, the long scenarios",
+        about: "the simulator: twice the same, a sweep, and the long scenarios",
         run: simulate::run,
     },
     Step {
