@@ -43,6 +43,10 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    dispensable: 0..2,
+    full_line: 0..2,
+    cut_reads: 0..2,
+    radio: 0..2,
     smoke: 0..3,
     calm: 0..3,
     reference: 0..3,
