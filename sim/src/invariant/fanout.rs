@@ -244,11 +244,10 @@ pub(super) fn dts(run: &Judged<'_>) -> Verdict {
                 // of media that was ahead. Behind an end time may begin again.
                 let mut ends = topic.overs.iter().map(|over| over.place);
                 let is_over = ends.any(|end| end > before_place && end <= this_place);
-                match before.session == this.session {
-                    // What goes back as published goes back as delivered.
-                    true => before.back_steps < this.back_steps,
-                    false => is_over || step > -RETURN_STEP_MS,
-                }
+                let returned = before.session != this.session;
+                // What goes back as published goes back as delivered, or as what was missed.
+                before.back_steps < this.back_steps
+                    || returned && (is_over || step > -RETURN_STEP_MS)
             });
             // Whoever wants no pictures for a while misses how their time got there.
             if step < 0 && !excused && !run.cast.is_choosy(connection.who) {

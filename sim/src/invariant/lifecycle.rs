@@ -46,6 +46,7 @@ pub(super) fn drain(run: &Judged<'_>) -> Verdict {
                     && next.is_some_and(|next| next.border == Border::Stopped)
                     && run.link_suffices(connection)
                     && connection.deaf.is_empty()
+                    && !connection.is_told_by(stop.at)
                     && !matches!(connection.closed, Some((_, Close::Left | Close::Vanished)))
                     && !run.cast.is_touched(connection.who, connection.dialed.at, over)
                     && !run.cast.is_touched(node, connection.dialed.at, stop.at - MOMENT);

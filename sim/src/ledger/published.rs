@@ -73,7 +73,7 @@ pub struct PublishedTag {
     pub keyframe: Option<u32>,
     /// Stream time in milliseconds up to it; never goes back.
     pub clock_ms: u64,
-    /// Steps back of timestamps in the topic, of any kind of media, up to it.
+    /// Steps back of timestamps in the topic, of any kind of media within one session, up to it.
     pub back_steps: u32,
     /// It may be withheld from everybody: what it needs was never published.
     pub is_orphan: bool,
@@ -176,7 +176,7 @@ impl Topic {
                 }
                 _ => {}
             }
-            clock.step(&tag);
+            clock.step(&tag, self.tags[place].session);
             let entry = &mut self.tags[place];
             (entry.header, entry.metadata, entry.keyframe) =
                 (header.filter(|_| has_header), force.metadata, force.keyframe);
@@ -369,21 +369,22 @@ struct InForce {
 /// Stream time: that of the kind of media that is furthest.
 #[derive(Default)]
 struct Clock {
-    tracks: [Option<(u32, u64)>; 3],
+    /// Of each kind the last timestamp, its session, and the stream time it came to.
+    tracks: [Option<(u32, u64, u64)>; 3],
     ms: u64,
     back_steps: u32,
 }
 
 impl Clock {
-    fn step(&mut self, tag: &TagSeen) {
+    fn step(&mut self, tag: &TagSeen, session: u64) {
         let track = &mut self.tracks[tag.kind as usize];
-        let (last, ms) = track.unwrap_or((tag.timestamp_ms, self.ms));
+        let (last, of, ms) = track.unwrap_or((tag.timestamp_ms, session, self.ms));
         let step = tag.timestamp_ms.wrapping_sub(last) as i32;
-        if step < 0 && is_media(tag) {
+        if step < 0 && of == session && is_media(tag) {
             self.back_steps += 1;
         }
         let passed = if (0..=STEP_MS_MAX).contains(&step) { step as u64 } else { 0 };
-        *track = Some((tag.timestamp_ms, ms + passed));
+        *track = Some((tag.timestamp_ms, session, ms + passed));
         self.ms = self.ms.max(ms + passed);
     }
 }
