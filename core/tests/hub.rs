@@ -520,15 +520,40 @@ fn times_behind_a_dispensable_frame_that_was_left_out_are_right() {
     studio.push(inter(1_050, 10));
     write_all(&mut viewer, usize::MAX, &mut written);
     assert_eq!(viewer.counters().lag_tags[Cause::Disposable as usize], 1);
+    assert_eq!(media_times(written, 9), [0, 80, 1_050]);
+}
+
+/// Times of RTMP messages with coded media of one type, of less than 128 bytes each.
+fn media_times(written: Vec<u8>, type_id: u8) -> Vec<u32> {
     let mut reader = ChunkReader::new(ChunkLimits::default());
     let mut input = Bytes::from(written);
-    let mut times = Vec::new();
-    while let Some(message) = reader.read(&mut input).unwrap() {
-        if message.type_id == 9 && message.payload.get(1) == Some(1) {
-            times.push(message.timestamp.as_ms());
-        }
-    }
-    assert_eq!(times, [0, 80, 1_050]);
+    std::iter::from_fn(|| reader.read(&mut input).unwrap())
+        .filter(|message| message.type_id == type_id && message.payload.get(1) == Some(1))
+        .map(|message| message.timestamp.as_ms())
+        .collect()
+}
+
+/// Tags encoded for one viewer count their time from what that viewer got before, headers included.
+#[test]
+fn times_behind_headers_that_were_said_again_are_right() {
+    let hub = Hub::new(HubLimits::default());
+    let mut studio = Studio::new(&hub, 1000, 100);
+    let policy = Policy::default();
+    let mut viewer = hub.view(KEY.into(), Protocol::Rtmp, 1, Start::Gop, policy, "v").unwrap();
+    let mut written = Vec::new();
+    let sound_alone = Receive { video: false, ..Receive::default() };
+    viewer.set_receive(sound_alone);
+    studio.frames(3);
+    write_all(&mut viewer, usize::MAX, &mut written);
+    viewer.set_receive(Receive { paused: true, ..sound_alone });
+    studio.push(tag(TagKind::Audio, 100, vec![0xAF, 0, 0x11, 0x90]));
+    studio.push(audio(110));
+    write_all(&mut viewer, usize::MAX, &mut written);
+    viewer.set_receive(sound_alone);
+    studio.push(audio(130));
+    studio.push(audio(150));
+    write_all(&mut viewer, usize::MAX, &mut written);
+    assert_eq!(media_times(written, 8), [0, 40, 80, 130, 150]);
 }
 
 /// What a viewer writes, `step` bytes at a time, is what a subscriber gets, encoded.

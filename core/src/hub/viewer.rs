@@ -259,6 +259,8 @@ impl Viewer {
 
     fn encode_headers(&mut self, due: &HeadersDue) {
         self.in_log = false;
+        // What follows counts its time from these.
+        self.encoder = None;
         let mut out = BytesMut::new();
         let mut encoder = Encoder::new(self.protocol, self.stream_id);
         let is_new = std::mem::take(&mut self.is_new);
