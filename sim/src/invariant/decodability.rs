@@ -184,8 +184,12 @@ pub(super) fn snapshot(run: &Judged<'_>) -> Verdict {
         let oldest = match topic.keyframe_before(end) {
             _ if run.starts_live(connection) => end,
             Some(keyframe) => keyframe,
-            // Steps back hold the clock up, and more of the past is as young as it may be.
-            None if end.checked_sub(1).is_some_and(|last| topic.tags[last].back_steps > 0) => 0,
+            // Steps back hold the clock up, and more of the past is as young as it may be. Who
+            // publishes next begins with one.
+            None if end.checked_sub(1).is_some_and(|last| {
+                let last = &topic.tags[last];
+                last.back_steps > 0 || last.session != topic.tags[0].session
+            }) => 0,
             None => {
                 let now = end.checked_sub(1).map_or(0, |last| topic.tags[last].clock_ms);
                 let since = now.saturating_sub(run.limits.audio_gop_ms);

@@ -140,9 +140,11 @@ pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
         let inside: u64 = connection.holes.iter().map(|hole| u64::from(hole.tags())).sum();
         let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
         let first = connection.places().next().map_or(last, |(first, _)| first) as usize;
-        // What is lost before the first tag may be of the past that it was to start with.
+        // What is lost before the first tag may be of the past that it was to start with. What it
+        // did not want is told behind it.
         let lost_first = connection.lags.first().is_some_and(|lost| {
-            connection.places().next().is_some_and(|(_, got)| lost.at <= got.at)
+            lost.cause == LagCause::Filtered
+                || connection.places().next().is_some_and(|(_, got)| lost.at <= got.at)
         });
         let since = if lost_first { 0 } else { topic.entered_by(start) };
         let before = first.saturating_sub(since);

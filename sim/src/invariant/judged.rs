@@ -158,20 +158,23 @@ impl<'a> Judged<'a> {
         (fits && !new_header && goes_on && !is_over).then_some(keyframe)
     }
 
+    /// The oldest tag that a viewer may have started with.
+    pub(super) fn oldest_start(&self, connection: &Connection, topic: &Topic) -> usize {
+        let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
+        let end = topic.entered_by(start);
+        let recent = topic.tags[..end].last().map_or(0, |last| last.clock_ms);
+        let since = recent.saturating_sub(self.limits.audio_gop_ms);
+        let audio = topic.tags[..end].partition_point(|tag| tag.clock_ms < since);
+        topic.keyframe_before(end).unwrap_or(end).min(audio)
+    }
+
     /// What bounds a viewer's lag from above: tags, bytes and stream time that had entered and that
     /// it had not got at that moment.
     pub(super) fn behind(&self, connection: &Connection, topic: &Topic, at: SimTime) -> Behind {
         let got = connection.got.partition_point(|got| got.at <= at);
         let last = connection.got[..got].iter().rev().find_map(|got| got.matched.place());
-        let joined = || {
-            let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
-            let end = topic.entered_by(start);
-            let recent = topic.tags[..end].last().map_or(0, |last| last.clock_ms);
-            let since = recent.saturating_sub(self.limits.audio_gop_ms);
-            let audio = topic.tags[..end].partition_point(|tag| tag.clock_ms < since);
-            topic.keyframe_before(end).unwrap_or(end).min(audio)
-        };
-        let base = last.map_or_else(joined, |last| last as usize + 1);
+        let base =
+            last.map_or_else(|| self.oldest_start(connection, topic), |last| last as usize + 1);
         let end = topic.entered_by(at + self.limits.unseen()).max(base);
         let clock = |place: usize| topic.tags.get(place).map_or(0, |tag| tag.clock_ms);
         Behind {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::fanout::{read_to_the_end, unsure};
 use super::{Finding, Judged, Part, Verdict, first};
 use crate::ledger::{Border, Connection};
+use crate::time::SimTime;
 use crate::trace::{Close, What, Who};
 
 /// L1.
@@ -153,9 +154,8 @@ pub(super) fn counters(run: &Judged<'_>) -> Verdict {
             return finding(format!("told of {} tags delivered, it got {got}", account.delivered));
         }
         let (first, _) = connection.places().next()?;
-        // It joined with its first tag, or earlier if it had to wait for a picture.
-        let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
-        let earliest = (first as usize).min(topic.entered_by(start));
+        // It joined with its first tag, or earlier if it had to wait or did not want any yet.
+        let earliest = (first as usize).min(run.oldest_start(connection, topic));
         // What came shortly before the end of the run may not have been shown to anybody.
         let shown = at + run.limits.unseen();
         let is_known = shown < run.end() && run.ledger.is_up(connection.node, at, shown);
@@ -208,5 +208,10 @@ pub(super) fn refusals(run: &Judged<'_>) -> Verdict {
 fn open_at(run: &Judged<'_>, connection: &Connection) -> usize {
     let others = run.ledger.connections.iter().filter(|c| c.node == connection.node);
     let (from, to) = (connection.dialed.at, connection.over_at());
-    others.filter(|c| c.dialed.at <= to && c.over_at() + run.limits.linger > from).count()
+    // Nobody tells a node of a peer that vanished.
+    let over = |c: &Connection| match c.closed {
+        Some((_, Close::Vanished)) => c.account.map_or(SimTime::MAX, |(at, ..)| at),
+        _ => c.over_at() + run.limits.linger,
+    };
+    others.filter(|c| c.dialed.at <= to && over(c) > from).count()
 }

@@ -11,7 +11,9 @@ pub(super) fn calm(run: &Judged<'_>) -> Verdict {
         Some(Part::Viewer(_)) => c.topic.is_none() || run.is_healthy(c),
         Some(Part::Bad(_)) | None => false,
     };
-    if !run.cast.is_calm || !connections.iter().all(|c| is_good(&c)) {
+    // Nor is it calm where more may come than are let in.
+    let is_crowded = connections.len() > run.limits.connections;
+    if !run.cast.is_calm || is_crowded || !connections.iter().all(|c| is_good(&c)) {
         return None;
     }
     let lines = (0..).zip(&run.trace.events).filter_map(|(index, event)| match &event.what {
