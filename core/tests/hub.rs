@@ -556,6 +556,26 @@ fn times_behind_headers_that_were_said_again_are_right() {
     assert_eq!(media_times(written, 8), [0, 40, 80, 130, 150]);
 }
 
+/// Whoever is behind reads of a stream that is over what was said of that stream.
+#[test]
+fn a_picture_of_an_ended_stream_comes_with_its_own_metadata() {
+    let hub = Hub::new(HubLimits::default());
+    let metadata = tag(TagKind::Script, 0, b"\x02\x00\x0aonMetaData\x08\0\0\0\0".to_vec());
+    let mut joiner = hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "joiner").unwrap();
+    joiner.set_receive(Receive { paused: true, ..Receive::default() });
+    let mut studio = Studio::new(&hub, 10, 100);
+    studio.push(metadata.clone());
+    drain(&mut joiner);
+    joiner.set_receive(Receive::default());
+    studio.frames(3);
+    studio.publisher.end();
+    let rest = std::iter::from_fn(|| joiner.next_delivery());
+    let got: Vec<_> = rest.take_while(|delivery| *delivery != Delivery::End).collect();
+    let first = tags(&got).into_iter().next().map(|(_, tag)| tag);
+    assert_eq!(first, Some(&metadata));
+    assert_starts_decodable(&got);
+}
+
 /// What a viewer writes, `step` bytes at a time, is what a subscriber gets, encoded.
 #[test]
 fn a_viewer_writes_the_same_tags_in_whatever_pieces() {

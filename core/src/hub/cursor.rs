@@ -139,9 +139,15 @@ impl Cursor {
         self.missed_header = false;
         let timestamp =
             ring.get(entry.number).map_or(ring.last_timestamp(), |first| first.tag.timestamp);
-        // What describes the stream as a whole is true from the start, whenever it was said.
-        let headers = entry.headers.with_metadata_of(state.gop.headers());
-        self.take_headers(&headers, timestamp);
+        // What describes the stream as a whole is true from the start, whenever it was said. Of a
+        // stream that is over only the ring knows.
+        match state.is_live() {
+            true => {
+                let headers = entry.headers.with_metadata_of(state.gop.headers());
+                self.take_headers(&headers, timestamp);
+            }
+            false => self.take_headers(&entry.headers, timestamp),
+        }
     }
 
     fn take_headers(&mut self, headers: &Arc<Headers>, timestamp: Timestamp) {
