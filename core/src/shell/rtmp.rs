@@ -384,7 +384,13 @@ impl<S: Stream> Connection<S> {
             End::Closed(None) => tracing::debug!(peer, offset, "connection closed"),
             End::Closed(Some(error)) => {
                 Counters::add(&self.shared.counters.failed_connections, 1);
-                tracing::warn!(peer, offset, %error, "connection closed");
+                // To be silent violates nothing: players stay when a stream is over, and scanners call.
+                match error {
+                    ConnectionError::Timeout { .. } => {
+                        tracing::info!(peer, offset, %error, "connection closed");
+                    }
+                    _ => tracing::warn!(peer, offset, %error, "connection closed"),
+                }
             }
             End::Io(error) => tracing::info!(peer, offset, %error, "connection lost"),
             End::Stalled => {
