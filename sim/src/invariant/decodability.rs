@@ -189,7 +189,10 @@ pub(super) fn snapshot(run: &Judged<'_>) -> Verdict {
             None if end.checked_sub(1).is_some_and(|last| {
                 let last = &topic.tags[last];
                 last.back_steps > 0 || last.session != topic.tags[0].session
-            }) => 0,
+            }) =>
+            {
+                0
+            }
             None => {
                 let now = end.checked_sub(1).map_or(0, |last| topic.tags[last].clock_ms);
                 let since = now.saturating_sub(run.limits.audio_gop_ms);

@@ -184,8 +184,10 @@ pub(super) fn acknowledgements(run: &Judged<'_>) -> Verdict {
         let last = last.and_then(|p| last_stall(p, until, allowed));
         let stalls = connection.publications.iter().flat_map(|p| stalls(p, allowed));
         stalls.chain(last).find_map(|(sent, next, waited)| {
-            let is_fair =
-                run.is_undisturbed(connection, sent.at, next) && has_room(run, connection, publish);
+            // Who was never told that its node died sends until it has to wait.
+            let is_fair = run.is_undisturbed(connection, sent.at, next)
+                && run.ledger.is_up(connection.node, connection.dialed.at, next)
+                && has_room(run, connection, publish);
             let saw =
                 format!("sent nothing for {:.3} s longer than it should", waited.as_secs_f64());
             is_fair.then(|| Finding::new(sent.event, connection.who, "publisher waits", saw))

@@ -1,5 +1,6 @@
 //! Which published tag each delivered one is.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::published::{is_media, same_content};
@@ -103,7 +104,11 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
     let ends = topic.last_at();
     let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
     let joined = topic.entered_by(start) as u32;
-    match_media(topic, &mut got);
+    let known = match connection.account {
+        Some((over, ..)) => topic.entered_by(over + UNSEEN) as u32,
+        None => topic.tags.len() as u32,
+    };
+    match_media(topic, &mut got, known);
     let mut last = None;
     let mut start = 0;
     while start < got.len() {
@@ -126,10 +131,9 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
     {
         last.matched = Matched::EndOfSequence;
     }
-    // A joiner sees what was pushed a moment ago, and the witness only with the next flush: if the
-    // node dies in between, nobody has seen it enter.
-    let began = connection.playing.as_ref().map_or(connection.dialed.at, |(told, _)| told.at);
-    let is_new = |tag: &GotTag| tag.at >= ends && began + UNSEEN >= ends;
+    // Whoever joins, and all that look after that, see what was pushed a moment ago, and the witness
+    // only with the next flush: if the node dies in between, nobody has seen it enter.
+    let is_new = |tag: &GotTag| tag.at >= ends;
     let goes_on = topic.overs.iter().all(|over| (over.place as usize) < topic.tags.len());
     got.iter_mut()
         .filter(|tag| tag.matched == Matched::Foreign && goes_on && is_new(tag))
@@ -141,7 +145,8 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
 /// flushes are coalesced, and a little.
 const UNSEEN: Duration = Duration::from_millis(370);
 
-fn match_media(topic: &Topic, got: &mut [GotTag]) {
+/// The tags at places before `known` are those that the connection can have been given.
+fn match_media(topic: &Topic, got: &mut [GotTag], known: u32) {
     let media: Vec<_> = (0..got.len()).filter(|index| is_media(&got[*index].tag)).collect();
     let mut next = 0;
     let mut seen = vec![false; topic.tags.len()];
@@ -150,7 +155,7 @@ fn match_media(topic: &Topic, got: &mut [GotTag]) {
         let adjacent = topic.media_from(next).next().filter(|_| next > 0);
         let place = match adjacent.filter(|place| topic.tags[*place as usize].tag == tag) {
             Some(place) => Some(place),
-            None => likeliest(topic, got, &media[nth..], next),
+            None => likeliest(topic, got, &media[nth..], next..known),
         };
         got[*index].matched = match place {
             Some(place) => {
@@ -166,16 +171,17 @@ fn match_media(topic: &Topic, got: &mut [GotTag]) {
     }
 }
 
-/// Which of the equal tags from `next` on the first of `media` is: an encoder that comes back says
-/// the same again. The one that what follows fits best; if they fit alike, the newest that had been
-/// seen to enter, else the next that was.
-fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], next: u32) -> Option<u32> {
+/// Which of the equal tags at `places` the first of `media` is: an encoder that comes back says the
+/// same again. The one that what follows fits best; if they fit alike, the newest that had been seen
+/// to enter, else the next that was.
+fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], places: Range<u32>) -> Option<u32> {
     let first = &got[*media.first()?];
     let fit = |place: u32| {
         let places = topic.media_from(place).zip(media);
         places.take_while(|(p, index)| topic.tags[*p as usize].tag == got[**index].tag).count()
     };
-    topic.find_all(&first.tag, next).max_by_key(|place| {
+    let known = topic.find_all(&first.tag, places.start).take_while(|place| *place < places.end);
+    known.max_by_key(|place| {
         let fit = fit(*place);
         // What does not fit must come from behind it.
         let goes_on = media

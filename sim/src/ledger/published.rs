@@ -377,6 +377,10 @@ struct Clock {
 
 impl Clock {
     fn step(&mut self, tag: &TagSeen, session: u64) {
+        // Headers may say any time.
+        if tag.role == Role::Header {
+            return;
+        }
         let track = &mut self.tracks[tag.kind as usize];
         let (last, of, ms) = track.unwrap_or((tag.timestamp_ms, session, self.ms));
         let step = tag.timestamp_ms.wrapping_sub(last) as i32;
