@@ -136,7 +136,7 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
     let is_new = |tag: &GotTag| tag.at >= ends;
     let goes_on = topic.overs.iter().all(|over| (over.place as usize) < topic.tags.len());
     got.iter_mut()
-        .filter(|tag| tag.matched == Matched::Foreign && goes_on && is_new(tag))
+        .filter(|tag| tag.is_bad() && goes_on && is_new(tag))
         .for_each(|tag| tag.matched = Matched::Unwitnessed);
     got
 }
@@ -182,7 +182,11 @@ fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], places: Range<u32>)
     };
     let known = topic.find_all(&first.tag, places.start).take_while(|place| *place < places.end);
     known.max_by_key(|place| {
-        let fit = fit(*place);
+        let fit = match fit(*place) {
+            // What comes behind all that was seen to enter may fit as well.
+            fit if topic.media_from(*place).nth(fit).is_none() => media.len(),
+            fit => fit,
+        };
         // What does not fit must come from behind it.
         let goes_on = media
             .get(fit)

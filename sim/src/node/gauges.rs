@@ -16,6 +16,7 @@ use crate::trace::What;
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A log is made of blocks: the first is partly past, the last partly to come, and some are free.
+/// Besides, a viewer holds on to what it is about to write.
 const LOG_SLACK: u64 = 1 << 20;
 
 /// A name, a value, and what it may not exceed. The name's beginning says which invariant asks.
@@ -75,7 +76,9 @@ impl Now<'_> {
     fn of_hub<N: Net>(&self, node: &Node<N>) -> [Gauge; 8] {
         let limits = &node.config.hub;
         // A log for each protocol of what the ring holds.
-        let logs_max = 2 * (limits.ring.pinned_bytes_max + LOG_SLACK);
+        let written = node.config.connection.chunks.message_len_max as u64
+            + node.config.play.write_len_max as u64;
+        let logs_max = 2 * (limits.ring.pinned_bytes_max + LOG_SLACK + written);
         let subscribers = self.most(|topic| topic.subscribers.len() as u64);
         let viewers = self.topics.iter().map(viewers).sum();
         // A log is there for its viewers, and for as long as they are.
