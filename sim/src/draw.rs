@@ -216,6 +216,8 @@ impl Draw<'_> {
                 // Some make no sense with this recording, or with each other.
                 if Encoder::check(&with_it, &capture).is_ok() {
                     publisher = publisher.quirk(quirk);
+                    // Rounds without times cannot be told apart.
+                    publisher = if quirk == Quirk::AllZero { publisher.once() } else { publisher };
                 }
             }
         }

@@ -136,7 +136,8 @@ pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
         if let Some(finding) = untold(connection, topic, room) {
             return Some(finding);
         }
-        let told: u64 = connection.lags.iter().map(|lost| lost.tags).sum();
+        let known = connection.lags.iter().filter(|lost| !topic.is_cut_off(lost.at));
+        let told: u64 = known.map(|lost| lost.tags).sum();
         let inside: u64 = connection.holes.iter().map(|hole| u64::from(hole.tags())).sum();
         let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
         let first = connection.places().next().map_or(last, |(first, _)| first) as usize;
@@ -218,7 +219,7 @@ fn calm_loss(
     let overtaken = over(behind.ms, limits.history_ms.min(limits.gop_ms))
         || over(behind.tags, limits.ring_tags)
         || over(behind.bytes * 2 + behind.tags * 512, limits.ring_bytes);
-    (!backlog && !overtaken).then(|| {
+    (!backlog && !overtaken && !topic.is_cut_off(lost.at)).then(|| {
         let saw = format!(
             "lost {} tags ({:?}) when it had not got {} ms, {} bytes at most",
             lost.tags, lost.cause, behind.ms, behind.bytes

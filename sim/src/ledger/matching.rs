@@ -101,7 +101,6 @@ impl Hole {
 /// Says of each tag that the connection got which published one it is.
 pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> {
     let mut got = connection.got.clone();
-    let ends = topic.last_at();
     let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
     let joined = topic.entered_by(start) as u32;
     let known = match connection.account {
@@ -133,10 +132,8 @@ pub(super) fn match_tags(topic: &Topic, connection: &Connection) -> Vec<GotTag> 
     }
     // Whoever joins, and all that look after that, see what was pushed a moment ago, and the witness
     // only with the next flush: if the node dies in between, nobody has seen it enter.
-    let is_new = |tag: &GotTag| tag.at >= ends;
-    let goes_on = topic.overs.iter().all(|over| (over.place as usize) < topic.tags.len());
     got.iter_mut()
-        .filter(|tag| tag.is_bad() && goes_on && is_new(tag))
+        .filter(|tag| tag.is_bad() && topic.is_cut_off(tag.at))
         .for_each(|tag| tag.matched = Matched::Unwitnessed);
     got
 }

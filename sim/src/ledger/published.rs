@@ -254,6 +254,13 @@ impl Topic {
         self.tags.last().map_or(SimTime::ZERO, |last| last.at)
     }
 
+    /// Whether more may have entered by then than was seen: nothing was seen later, as when the
+    /// node died, and it was not said that the stream is over.
+    pub fn is_cut_off(&self, at: SimTime) -> bool {
+        at >= self.last_at()
+            && self.overs.iter().all(|over| (over.place as usize) < self.tags.len())
+    }
+
     /// How many tags had entered by then.
     pub fn entered_by(&self, at: SimTime) -> usize {
         self.tags.partition_point(|tag| tag.at <= at)

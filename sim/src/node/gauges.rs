@@ -107,10 +107,11 @@ impl Now<'_> {
         let ring = node.config.hub.ring.pinned_bytes_max;
         // As much again may be free, and what is free is kept for what comes.
         let connection_max = pool_max.min(2 * (ring + parser) + 4 * block_len);
-        // What the rings held at their fullest, and behind each end of it a block that is partly
-        // past or partly to come; what a message on its way holds.
+        // What the rings held at their fullest, and as much of publishers that were replaced: whoever
+        // receives nothing tells what was pinned when he last did. Behind each end of it a block
+        // that is partly past or partly to come; what a message on its way holds.
         let message = node.config.connection.chunks.message_len_max as u64;
-        let pinned_max = memory.rings + message + 4 * block_len * (self.open + 1);
+        let pinned_max = 2 * memory.rings + message + 4 * block_len * (self.open + 1);
         [
             ("pool_held_bytes", self.blocks.held_bytes as u64, self.open * pool_max),
             ("connection_held_bytes", control.receive_bytes_max(), connection_max),
