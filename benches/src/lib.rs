@@ -1,4 +1,7 @@
 //! What the benches share: where tags come from, and where bytes go.
 
+pub mod callgrind;
 pub mod loopback;
+pub mod measured;
 pub mod obs;
+pub mod received;
