@@ -139,7 +139,16 @@ struct ChunkHeader {
     stream_id: u32,
 }
 
+/// Where payload ended: at the end of what was received with `left` bytes to come, before a header
+/// that is to be looked at, or with its message.
+struct PayloadEnd {
+    at: usize,
+    left: usize,
+    is_message: bool,
+}
+
 /// Chunks of one message that follow each other in the input; becomes one run of its rope.
+#[derive(Clone, Copy)]
 struct Run {
     index: usize,
     start: usize,
@@ -206,26 +215,56 @@ impl ChunkReader {
                     self.state = State::Payload { index, left: chunk_len };
                 }
                 State::Payload { index, left } => {
-                    let take = left.min(input.len() - at);
-                    run.get_or_insert_with(|| Run::new(index, at)).extend(take);
-                    at += take;
-                    let complete = self.receive(index, take);
-                    if take < left {
-                        self.state = State::Payload { index, left: left - take };
-                        self.close_run(input, run);
-                        self.consume(input, at);
-                        return self.check_buffered().map(|()| None);
-                    }
-                    self.state = State::Header;
-                    if complete {
-                        self.close_run(input, run);
+                    let run = run.get_or_insert_with(|| Run::new(index, at));
+                    let end = self.take_payload(input, at, left, run);
+                    at = end.at;
+                    if end.is_message {
+                        self.state = State::Header;
+                        self.close_run(input, Some(*run));
                         self.consume(input, at);
                         let message = self.finish(index);
                         self.apply(&message)?;
                         return Ok(Some(message));
                     }
+                    if end.left > 0 {
+                        self.state = State::Payload { index, left: end.left };
+                        self.close_run(input, Some(*run));
+                        self.consume(input, at);
+                        return self.check_buffered().map(|()| None);
+                    }
+                    self.state = State::Header;
                 }
             }
+        }
+    }
+
+    /// Payload from `at` on in `input`, of a chunk that has `left` bytes to come; and of those
+    /// behind it that have nothing but one byte before them, as nearly all have.
+    fn take_payload(&mut self, input: &[u8], at: usize, left: usize, run: &mut Run) -> PayloadEnd {
+        let chunk_size = self.chunk_size;
+        let stream = &mut self.streams[run.index];
+        let repeated = stream.continuation();
+        let message_len = stream.message_len;
+        let Some(unfinished) = &mut stream.unfinished else {
+            return PayloadEnd { at, left: 0, is_message: false };
+        };
+        let (mut at, mut left) = (at, left);
+        loop {
+            let take = left.min(input.len() - at);
+            run.extend(take);
+            at += take;
+            left -= take;
+            unfinished.received += take;
+            let is_message = unfinished.received == message_len;
+            let goes_on = left == 0
+                && !is_message
+                && repeated.is_some_and(|byte| input.get(at) == Some(&byte))
+                && run.resume(at + 1, 1, chunk_size);
+            if !goes_on {
+                return PayloadEnd { at, left, is_message };
+            }
+            at += 1;
+            left = chunk_size.min(message_len - unfinished.received);
         }
     }
 
@@ -376,15 +415,6 @@ impl ChunkReader {
         Ok((index, (stream.message_len - so_far).min(self.chunk_size)))
     }
 
-    /// Counts payload of a chunk. Says whether the message is complete.
-    fn receive(&mut self, index: usize, len: usize) -> bool {
-        let stream = &mut self.streams[index];
-        stream.unfinished.as_mut().is_some_and(|unfinished| {
-            unfinished.received += len;
-            unfinished.received == stream.message_len
-        })
-    }
-
     fn add_stream(&mut self, csid: u32, offset: u64) -> Result<usize, ChunkError> {
         let max = self.limits.chunk_streams_max;
         if self.streams.len() >= max {
@@ -470,6 +500,12 @@ impl ChunkReader {
 }
 
 impl ChunkStream {
+    /// All of the header of a chunk that goes on with a message here, if that is one byte.
+    fn continuation(&self) -> Option<u8> {
+        let is_one_byte = (2..64).contains(&self.csid) && self.extended.is_none();
+        is_one_byte.then_some(0xC0 | self.csid as u8)
+    }
+
     fn begin_message(&mut self, header: &ChunkHeader) {
         match header.fmt {
             0 => {
