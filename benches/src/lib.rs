@@ -1,6 +1,8 @@
 //! What the benches share: where tags come from, and where bytes go.
 
 pub mod callgrind;
+pub mod capture;
+pub mod charts;
 pub mod loopback;
 pub mod measured;
 pub mod obs;

@@ -86,7 +86,11 @@ pub(crate) fn publish(viewer: Option<Protocol>) -> anyhow::Result<Done> {
 
 /// From the flush to the last viewer's last byte, sockets and tasks left out. `tick_ms` of the
 /// stream are flushed together; 0: every tag alone.
-pub(crate) fn deliver(protocol: Protocol, viewer_count: usize, tick_ms: u32) -> anyhow::Result<Done> {
+pub(crate) fn deliver(
+    protocol: Protocol,
+    viewer_count: usize,
+    tick_ms: u32,
+) -> anyhow::Result<Done> {
     let mut topic = Topic::new()?;
     let tags = received::tags(&obs::clip()?, 500, CHUNK_SIZE)?;
     let (before, after) = tags.split_at(200);
