@@ -26,12 +26,21 @@ pub(crate) fn count_copied(len: usize) {
 /// A payload: slices of the blocks it was received into, in order.
 ///
 /// Cloning shares the slices and costs one reference count, however many there are. When the last
-/// clone goes, the blocks are released at once and the rope's own memory returns to the
-/// pool it came from.
+/// clone goes, the blocks are released at once and the rope's own memory, which only a payload
+/// received in several pieces has, returns to the pool it came from.
 #[derive(Clone, Default)]
 pub struct Rope {
-    /// `None` is the empty payload.
-    inner: Option<Arc<Inner>>,
+    runs: Runs,
+}
+
+#[derive(Clone, Default)]
+enum Runs {
+    /// The empty payload.
+    #[default]
+    None,
+    /// Nearly every payload was received in one piece.
+    One(Run),
+    Many(Arc<Inner>),
 }
 
 #[derive(Default)]
@@ -53,12 +62,14 @@ struct Run {
     first: u32,
     stride: u32,
     gap: u32,
+    /// Payload bytes.
+    len: u32,
 }
 
 impl Run {
     fn whole(bytes: Bytes) -> Self {
-        let first = bytes.len() as u32;
-        Self { bytes, first, stride: 0, gap: 0 }
+        let len = bytes.len() as u32;
+        Self { bytes, first: len, stride: 0, gap: 0, len }
     }
 
     fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
@@ -80,12 +91,16 @@ impl Run {
 impl Rope {
     /// The empty payload.
     pub const fn new() -> Self {
-        Self { inner: None }
+        Self { runs: Runs::None }
     }
 
     /// Bytes in all slices.
     pub fn len(&self) -> usize {
-        self.inner.as_ref().map_or(0, |inner| inner.len)
+        match &self.runs {
+            Runs::None => 0,
+            Runs::One(run) => run.len as usize,
+            Runs::Many(inner) => inner.len,
+        }
     }
 
     /// Whether there is no byte.
@@ -94,7 +109,11 @@ impl Rope {
     }
 
     fn runs(&self) -> &[Run] {
-        self.inner.as_ref().map_or(&[], |inner| &inner.runs)
+        match &self.runs {
+            Runs::None => &[],
+            Runs::One(run) => std::slice::from_ref(run),
+            Runs::Many(inner) => &inner.runs,
+        }
     }
 
     /// The slices, in order; none is empty.
@@ -177,7 +196,7 @@ impl Rope {
     /// If `range` goes past the end.
     pub fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
-        let mut builder = RopeBuilder { inner: Arc::default() };
+        let mut builder = RopeBuilder::default();
         let mut at = 0;
         for bytes in self.owned_slices() {
             let start = range.start.clamp(at, at + bytes.len()) - at;
@@ -191,7 +210,7 @@ impl Rope {
 
 impl Drop for Rope {
     fn drop(&mut self) {
-        let Some(mut arc) = self.inner.take() else { return };
+        let Runs::Many(mut arc) = std::mem::take(&mut self.runs) else { return };
         // Two last clones dropped at the same moment both fail here: then the memory is freed
         // instead of recycled, and nothing else is lost.
         let Some(inner) = Arc::get_mut(&mut arc) else { return };
@@ -204,7 +223,7 @@ impl Drop for Rope {
 
 impl From<Bytes> for Rope {
     fn from(bytes: Bytes) -> Self {
-        let mut builder = RopeBuilder { inner: Arc::default() };
+        let mut builder = RopeBuilder::default();
         builder.push(bytes);
         builder.finish()
     }
@@ -224,7 +243,7 @@ impl From<Vec<u8>> for Rope {
 
 impl FromIterator<Bytes> for Rope {
     fn from_iter<T: IntoIterator<Item = Bytes>>(slices: T) -> Self {
-        let mut builder = RopeBuilder { inner: Arc::default() };
+        let mut builder = RopeBuilder::default();
         slices.into_iter().for_each(|bytes| builder.push(bytes));
         builder.finish()
     }
@@ -253,35 +272,39 @@ impl fmt::Debug for Rope {
 }
 
 /// A rope in the making. One message has one.
+#[derive(Default)]
 pub(crate) struct RopeBuilder {
-    inner: Arc<Inner>,
+    rope: Rope,
 }
 
 impl RopeBuilder {
-    fn inner(&mut self) -> &mut Inner {
-        Arc::get_mut(&mut self.inner).expect("a rope in the making has one owner")
-    }
-
     /// What the bookkeeping of one more run costs, beside the bytes themselves.
     pub(crate) const RUN_LEN: usize = size_of::<Run>();
 
     /// How many runs there are.
     pub(crate) fn run_count(&self) -> usize {
-        self.inner.runs.len()
+        self.rope.run_count()
     }
 
     /// Appends a slice.
-    pub(crate) fn push(&mut self, bytes: Bytes) {
+    fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
-            let inner = self.inner();
-            inner.len += bytes.len();
-            inner.runs.push(Run::whole(bytes));
+            self.append(Run::whole(bytes), Arc::default);
         }
     }
 
-    /// Appends the `payload_len` payload bytes of a run; see [`Run`].
+    /// Appends a slice. What memory that needs is the pool's.
+    pub(crate) fn push_piece(&mut self, pool: &RopePool, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.append(Run::whole(bytes), || pool.take());
+        }
+    }
+
+    /// Appends the `payload_len` payload bytes of a run; see [`Run`]. What memory that needs is the
+    /// pool's.
     pub(crate) fn push_run(
         &mut self,
+        pool: &RopePool,
         bytes: Bytes,
         payload_len: usize,
         first: usize,
@@ -289,16 +312,38 @@ impl RopeBuilder {
         gap: usize,
     ) {
         if payload_len > 0 {
-            let run = Run { bytes, first: first as u32, stride: stride as u32, gap: gap as u32 };
+            let [first, stride, gap, len] = [first, stride, gap, payload_len].map(|n| n as u32);
+            let run = Run { bytes, first, stride, gap, len };
             debug_assert_eq!(run.ranges().map(|range| range.len()).sum::<usize>(), payload_len);
-            let inner = self.inner();
-            inner.len += payload_len;
-            inner.runs.push(run);
+            self.append(run, || pool.take());
         }
     }
 
+    fn append(&mut self, run: Run, memory: impl FnOnce() -> Arc<Inner>) {
+        self.rope.runs = match std::mem::take(&mut self.rope.runs) {
+            Runs::None => Runs::One(run),
+            Runs::One(first) => {
+                let mut inner = memory();
+                let unique = Self::unique(&mut inner);
+                unique.len = first.len as usize + run.len as usize;
+                unique.runs.extend([first, run]);
+                Runs::Many(inner)
+            }
+            Runs::Many(mut inner) => {
+                let unique = Self::unique(&mut inner);
+                unique.len += run.len as usize;
+                unique.runs.push(run);
+                Runs::Many(inner)
+            }
+        };
+    }
+
+    fn unique(inner: &mut Arc<Inner>) -> &mut Inner {
+        Arc::get_mut(inner).expect("a rope in the making has one owner")
+    }
+
     pub(crate) fn finish(self) -> Rope {
-        Rope { inner: (self.inner.len > 0).then_some(self.inner) }
+        self.rope
     }
 }
 
@@ -327,16 +372,16 @@ impl Home {
 }
 
 impl RopePool {
-    /// Keeps at most `free_max` unused ropes (about 150 bytes each).
+    /// Keeps at most `free_max` unused ropes (about 130 bytes each).
     pub(crate) fn new(free_max: usize) -> Self {
         Self { home: Arc::new(Home { free: Mutex::new(Vec::new()), free_max }) }
     }
 
-    pub(crate) fn builder(&self) -> RopeBuilder {
+    fn take(&self) -> Arc<Inner> {
         let mut inner = self.home.free().pop().unwrap_or_default();
         let unique = Arc::get_mut(&mut inner).expect("a rope in the pool has one owner");
         unique.home = Some(self.home.clone());
-        RopeBuilder { inner }
+        inner
     }
 }
 
@@ -346,9 +391,17 @@ mod tests {
 
     fn chunked() -> Rope {
         // Payload bytes are digits, chunk headers are 'h'.
-        let mut builder = RopePool::new(4).builder();
+        let (pool, mut builder) = (RopePool::new(4), RopeBuilder::default());
         builder.push(Bytes::from_static(b"012"));
-        builder.push_run(Bytes::from_static(b"3hh4567hh8901hh23"), 11, 1, 4, 2);
+        builder.push_run(&pool, Bytes::from_static(b"3hh4567hh8901hh23"), 11, 1, 4, 2);
+        builder.finish()
+    }
+
+    fn in_two_pieces(pool: &RopePool, mut bytes: Bytes) -> Rope {
+        let mut builder = RopeBuilder::default();
+        for bytes in [bytes.split_to(1), bytes] {
+            builder.push_piece(pool, bytes);
+        }
         builder.finish()
     }
 
@@ -380,28 +433,21 @@ mod tests {
     fn the_last_clone_returns_the_rope_and_releases_its_block() {
         let pool = RopePool::new(1);
         let block = Bytes::from(vec![7; 100]);
-        let mut builder = pool.builder();
-        builder.push(block.slice(10..20));
-        let rope = builder.finish();
+        let rope = in_two_pieces(&pool, block.slice(10..20));
         let clone = rope.clone();
         drop(rope);
         assert!(!block.is_unique(), "a clone still reads from the block");
         drop(clone);
         assert!(block.is_unique(), "nothing may hold a block but a rope in use");
         assert_eq!(pool.home.free().len(), 1);
-        assert!(pool.builder().finish().is_empty(), "a recycled rope starts empty");
+        assert_eq!(in_two_pieces(&pool, block).len(), 100, "a recycled rope starts empty");
     }
 
     #[test]
     fn the_pool_is_bounded() {
         let pool = RopePool::new(2);
-        let ropes: Vec<_> = (0..5)
-            .map(|_| {
-                let mut b = pool.builder();
-                b.push(Bytes::from_static(b"x"));
-                b.finish()
-            })
-            .collect();
+        let rope = || in_two_pieces(&pool, Bytes::from_static(b"xy"));
+        let ropes: Vec<_> = (0..5).map(|_| rope()).collect();
         drop(ropes);
         assert_eq!(pool.home.free().len(), 2);
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use crate::rope::{Rope, RopePool};
+use crate::rope::{Rope, RopeBuilder, RopePool};
 use crate::time::Timestamp;
 
 use super::{Tag, TagKind};
@@ -400,11 +400,11 @@ impl FileReader {
     }
 
     fn take_rope(&mut self, len: usize) -> Rope {
-        let mut rope = self.ropes.builder();
+        let mut rope = RopeBuilder::default();
         let mut left = len;
         while let Some(piece) = self.take_piece(left) {
             left -= piece.len();
-            rope.push(piece);
+            rope.push_piece(&self.ropes, piece);
         }
         rope.finish()
     }

@@ -85,6 +85,8 @@ pub struct ChunkReader {
     /// Bytes consumed.
     offset: u64,
     unfinished: usize,
+    /// Index of the chunk stream that was used last: most often it is the next one's, too.
+    last: usize,
     ropes: RopePool,
 }
 
@@ -129,6 +131,8 @@ struct Unfinished {
 struct ChunkHeader {
     fmt: u8,
     csid: u32,
+    /// Of its chunk stream, if that is known.
+    index: Option<usize>,
     /// Bytes it takes on the wire.
     len: usize,
     /// The timestamp field, resolved: the extended one if there is one.
@@ -139,7 +143,16 @@ struct ChunkHeader {
     stream_id: u32,
 }
 
+/// Where payload ended: at the end of what was received with `left` bytes to come, before a header
+/// that is to be looked at, or with its message.
+struct PayloadEnd {
+    at: usize,
+    left: usize,
+    is_message: bool,
+}
+
 /// Chunks of one message that follow each other in the input; becomes one run of its rope.
+#[derive(Clone, Copy)]
 struct Run {
     index: usize,
     start: usize,
@@ -161,6 +174,7 @@ impl ChunkReader {
             cut: CutHeader::default(),
             offset: 0,
             unfinished: 0,
+            last: 0,
             ropes: RopePool::new(limits.spare_ropes_max),
         }
     }
@@ -196,7 +210,7 @@ impl ChunkReader {
                     // The run goes on if nothing but a header like the last one lies between.
                     let goes_on = run.as_mut().is_some_and(|run| {
                         header.fmt == 3
-                            && self.streams[run.index].csid == header.csid
+                            && header.index == Some(run.index)
                             && run.resume(at, header.len, self.chunk_size)
                     });
                     if !goes_on {
@@ -206,26 +220,56 @@ impl ChunkReader {
                     self.state = State::Payload { index, left: chunk_len };
                 }
                 State::Payload { index, left } => {
-                    let take = left.min(input.len() - at);
-                    run.get_or_insert_with(|| Run::new(index, at)).extend(take);
-                    at += take;
-                    let complete = self.receive(index, take);
-                    if take < left {
-                        self.state = State::Payload { index, left: left - take };
-                        self.close_run(input, run);
-                        self.consume(input, at);
-                        return self.check_buffered().map(|()| None);
-                    }
-                    self.state = State::Header;
-                    if complete {
-                        self.close_run(input, run);
+                    let run = run.get_or_insert_with(|| Run::new(index, at));
+                    let end = self.take_payload(input, at, left, run);
+                    at = end.at;
+                    if end.is_message {
+                        self.state = State::Header;
+                        self.close_run(input, Some(*run));
                         self.consume(input, at);
                         let message = self.finish(index);
                         self.apply(&message)?;
                         return Ok(Some(message));
                     }
+                    if end.left > 0 {
+                        self.state = State::Payload { index, left: end.left };
+                        self.close_run(input, Some(*run));
+                        self.consume(input, at);
+                        return self.check_buffered().map(|()| None);
+                    }
+                    self.state = State::Header;
                 }
             }
+        }
+    }
+
+    /// Payload from `at` on in `input`, of a chunk that has `left` bytes to come; and of those
+    /// behind it that have nothing but one byte before them, as nearly all have.
+    fn take_payload(&mut self, input: &[u8], at: usize, left: usize, run: &mut Run) -> PayloadEnd {
+        let chunk_size = self.chunk_size;
+        let stream = &mut self.streams[run.index];
+        let repeated = stream.continuation();
+        let message_len = stream.message_len;
+        let Some(unfinished) = &mut stream.unfinished else {
+            return PayloadEnd { at, left: 0, is_message: false };
+        };
+        let (mut at, mut left) = (at, left);
+        loop {
+            let take = left.min(input.len() - at);
+            run.extend(take);
+            at += take;
+            left -= take;
+            unfinished.received += take;
+            let is_message = unfinished.received == message_len;
+            let goes_on = left == 0
+                && !is_message
+                && repeated.is_some_and(|byte| input.get(at) == Some(&byte))
+                && run.resume(at + 1, 1, chunk_size);
+            if !goes_on {
+                return PayloadEnd { at, left, is_message };
+            }
+            at += 1;
+            left = chunk_size.min(message_len - unfinished.received);
         }
     }
 
@@ -281,13 +325,15 @@ impl ChunkReader {
         let Some(fields) = input.get(basic_len..basic_len + message_header_len) else {
             return Ok(None);
         };
-        let previous = self.streams.iter().find(|stream| stream.csid == csid);
+        let index = self.index_of(csid);
+        let previous = index.map(|index| &self.streams[index]);
         let rest = &input[basic_len + message_header_len..];
         let u24 = |at: usize| u32::from_be_bytes([0, fields[at], fields[at + 1], fields[at + 2]]);
 
         let mut header = ChunkHeader {
             fmt,
             csid,
+            index,
             len: basic_len + message_header_len,
             time: 0,
             extended: None,
@@ -346,10 +392,11 @@ impl ChunkReader {
         header: &ChunkHeader,
         offset: u64,
     ) -> Result<(usize, usize), ChunkError> {
-        let index = match self.streams.iter().position(|stream| stream.csid == header.csid) {
+        let index = match header.index {
             Some(index) => index,
             None => self.add_stream(header.csid, offset)?,
         };
+        self.last = index;
         let stream = &mut self.streams[index];
         // A full header in the middle of a message means that the peer has given it up: its length
         // may differ, and nothing is ever appended past the length first announced.
@@ -369,20 +416,19 @@ impl ChunkReader {
                 }
                 self.unfinished += 1;
                 stream.unfinished =
-                    Some(Unfinished { rope: self.ropes.builder(), received: 0, started: offset });
+                    Some(Unfinished { rope: RopeBuilder::default(), received: 0, started: offset });
                 0
             }
         };
         Ok((index, (stream.message_len - so_far).min(self.chunk_size)))
     }
 
-    /// Counts payload of a chunk. Says whether the message is complete.
-    fn receive(&mut self, index: usize, len: usize) -> bool {
-        let stream = &mut self.streams[index];
-        stream.unfinished.as_mut().is_some_and(|unfinished| {
-            unfinished.received += len;
-            unfinished.received == stream.message_len
-        })
+    fn index_of(&self, csid: u32) -> Option<usize> {
+        let is_it = |stream: &ChunkStream| stream.csid == csid;
+        match self.streams.get(self.last).is_some_and(is_it) {
+            true => Some(self.last),
+            false => self.streams.iter().position(is_it),
+        }
     }
 
     fn add_stream(&mut self, csid: u32, offset: u64) -> Result<usize, ChunkError> {
@@ -408,7 +454,14 @@ impl ChunkReader {
             && let Some(unfinished) = &mut self.streams[run.index].unfinished
         {
             let bytes = input.slice(run.start..run.end);
-            unfinished.rope.push_run(bytes, run.payload_len, run.first, run.stride, run.gap);
+            unfinished.rope.push_run(
+                &self.ropes,
+                bytes,
+                run.payload_len,
+                run.first,
+                run.stride,
+                run.gap,
+            );
         }
     }
 
@@ -433,6 +486,9 @@ impl ChunkReader {
     }
 
     fn check_buffered(&self) -> Result<(), ChunkError> {
+        if self.unfinished == 0 {
+            return Ok(());
+        }
         let unfinished = || self.streams.iter().filter_map(|stream| stream.unfinished.as_ref());
         let pinned =
             unfinished().map(|u| self.offset.saturating_sub(u.started)).max().unwrap_or(0) as usize;
@@ -449,7 +505,7 @@ impl ChunkReader {
         let Message { type_id, payload, .. } = message;
         if !matches!(*type_id, message_type::SET_CHUNK_SIZE | message_type::ABORT) {
             // A finished message may leave others waiting in blocks that it pins no more.
-            return if self.unfinished == 0 { Ok(()) } else { self.check_buffered() };
+            return self.check_buffered();
         }
         let Some(value) = payload.first_chunk().map(u32::from_be_bytes) else {
             let (offset, type_id, len) = (self.offset, *type_id, payload.len());
@@ -470,6 +526,12 @@ impl ChunkReader {
 }
 
 impl ChunkStream {
+    /// All of the header of a chunk that goes on with a message here, if that is one byte.
+    fn continuation(&self) -> Option<u8> {
+        let is_one_byte = (2..64).contains(&self.csid) && self.extended.is_none();
+        is_one_byte.then_some(0xC0 | self.csid as u8)
+    }
+
     fn begin_message(&mut self, header: &ChunkHeader) {
         match header.fmt {
             0 => {

@@ -1,0 +1,130 @@
+//! Recorded connections: what an encoder sent behind its handshake, piece by piece as it was received.
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use forebay::rtmp::chunk::{ChunkLimits, ChunkReader};
+use forebay::rtmp::message::message_type;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/rtmp");
+/// `RTMPCAP` and a version.
+const FILE_HEADER_LEN: usize = 8;
+/// Time in µs, who sent it, how many bytes.
+const RECORD_HEADER_LEN: usize = 13;
+/// Version and two packets of 1536 bytes.
+const HANDSHAKE_LEN: usize = 1 + 2 * 1536;
+
+/// What an encoder sent, made longer by repeating its media.
+pub struct Stream {
+    /// As the encoder's socket gave it: one piece is what one read returned.
+    pub pieces: Vec<Bytes>,
+    /// The same in one piece.
+    pub whole: Bytes,
+}
+
+impl Stream {
+    /// The recording `name`, from its handshake to its last whole message, and then what it sent
+    /// behind its last Set Chunk Size again and again, up to `len` bytes.
+    pub fn repeated(name: &str, len: usize) -> anyhow::Result<Self> {
+        let received = sent_by_encoder(name)?;
+        let (start, end) = repeatable(&received)?;
+        let pieces: Vec<_> = received.iter().map(Bytes::len).collect();
+        let received: Vec<u8> = received.concat();
+        let mut whole = received[..end].to_vec();
+        let mut lens = cut(&pieces, 0, end);
+        let again = cut(&pieces, start, end);
+        while whole.len() + (end - start) <= len {
+            whole.extend_from_slice(&received[start..end]);
+            lens.extend_from_slice(&again);
+        }
+        let whole = Bytes::from(whole);
+        let mut rest = whole.clone();
+        Ok(Self { pieces: lens.into_iter().map(|len| rest.split_to(len)).collect(), whole })
+    }
+}
+
+/// The pieces of the encoder's side behind the handshake.
+fn sent_by_encoder(name: &str) -> anyhow::Result<Vec<Bytes>> {
+    let path = format!("{FOLDER}/{name}.rtmpcap");
+    let mut rest = Bytes::from(std::fs::read(&path).context(path)?);
+    ensure!(rest.starts_with(b"RTMPCAP"), "{name} is no recorded connection");
+    let _header = rest.split_to(FILE_HEADER_LEN);
+    let (mut pieces, mut handshake) = (Vec::new(), HANDSHAKE_LEN);
+    while rest.len() >= RECORD_HEADER_LEN {
+        let header = rest.split_to(RECORD_HEADER_LEN);
+        let len = u32::from_le_bytes([header[9], header[10], header[11], header[12]]) as usize;
+        ensure!(len <= rest.len(), "{name} ends in a record");
+        let mut piece = rest.split_to(len);
+        if header[8] == 0 {
+            let skip = handshake.min(piece.len());
+            handshake -= skip;
+            let _handshake = piece.split_to(skip);
+            pieces.extend((!piece.is_empty()).then_some(piece));
+        }
+    }
+    Ok(pieces)
+}
+
+/// From behind the last Set Chunk Size to behind the last whole message: what can follow itself.
+fn repeatable(pieces: &[Bytes]) -> anyhow::Result<(usize, usize)> {
+    let mut reader = ChunkReader::new(ChunkLimits::default());
+    let (mut start, mut end) = (None, 0);
+    for piece in pieces {
+        let mut piece = piece.clone();
+        while let Some(message) = reader.read(&mut piece)? {
+            end = reader.offset() as usize;
+            match message.type_id {
+                message_type::SET_CHUNK_SIZE => start = None,
+                message_type::AUDIO | message_type::VIDEO => _ = start.get_or_insert(end),
+                _ => {}
+            }
+        }
+    }
+    match start {
+        Some(start) if start < end => Ok((start, end)),
+        _ => bail!("nothing in it can be repeated"),
+    }
+}
+
+/// Lengths of the pieces of `start..end` if all of it comes in pieces of `lens`.
+fn cut(lens: &[usize], start: usize, end: usize) -> Vec<usize> {
+    let ends = lens.iter().scan(0, |at, len| {
+        *at += len;
+        Some(*at)
+    });
+    let mut at = start;
+    let mut cut = Vec::new();
+    for piece_end in ends.map(|at| at.min(end)).filter(|&at| at > start) {
+        cut.extend((piece_end > at).then(|| piece_end - at));
+        at = piece_end;
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_cut_where_the_reads_were() {
+        assert_eq!(cut(&[3, 4, 5], 0, 12), [3, 4, 5]);
+        assert_eq!(cut(&[3, 4, 5], 4, 10), [3, 3]);
+        assert_eq!(cut(&[3, 4, 5], 3, 7), [4]);
+    }
+
+    #[test]
+    fn a_repeated_stream_is_read_to_its_end() -> anyhow::Result<()> {
+        for name in ["obs-publish-720p30", "ffmpeg5-publish-360p30", "gst-librtmp-360p30"] {
+            let stream = Stream::repeated(name, 8 << 20)?;
+            assert_eq!(stream.pieces.concat(), stream.whole);
+            let mut reader = ChunkReader::new(ChunkLimits::default());
+            let mut rest = stream.whole.clone();
+            let mut messages = 0;
+            while reader.read(&mut rest)?.is_some() {
+                messages += 1;
+            }
+            assert!(messages > 1_000 && !reader.is_mid_message(), "{name}: {messages} messages");
+            assert!(stream.whole.len() > 7 << 20, "{name}");
+        }
+        Ok(())
+    }
+}
