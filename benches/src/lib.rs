@@ -1,4 +1,7 @@
-//! What the benches share: where tags come from, and where bytes go.
+//! What the benches share: where tags come from, where bytes go, and how figures are told.
 
 pub mod loopback;
+pub mod measured;
 pub mod obs;
+pub mod program;
+pub mod strace;
