@@ -1,5 +1,6 @@
 //! The program behind `cargo ci`: every check of this repository, in one command.
 
+mod budgets;
 mod command;
 mod fuzz;
 mod judges;
@@ -37,6 +38,8 @@ Examples:
   cargo ci layers -v           one step, with all it says
   cargo ci fuzz --seconds 600 --target session
                                one fuzz target for ten minutes (20 s each otherwise)
+  cargo ci budgets --only system_calls
+                               what one program measures, against its limits
   cargo ci --list              the steps and what each of them checks
 
 With CI=true an outside judge that cannot be had is a failure, not a remark.
@@ -64,6 +67,9 @@ struct Args {
 
     #[command(flatten)]
     fuzz: fuzz::Options,
+
+    #[command(flatten)]
+    budgets: budgets::Options,
 }
 
 fn step_names() -> PossibleValuesParser {

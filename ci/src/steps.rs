@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, has_cargo, output_or_say, run, run_tests};
 use crate::report::{Report, Verdict};
-use crate::{fuzz, judges, layers, licences, links, select, simulate, testdata};
+use crate::{budgets, fuzz, judges, layers, licences, links, select, simulate, testdata};
 
 /// One check.
 pub(crate) struct Step {
@@ -53,6 +53,11 @@ pub(crate) const STEPS: &[Step] = &[
         name: "deny",
         about: "dependencies: licences and sources of ci/deny.toml; advisories with cargo-deny",
         run: licences::run,
+    },
+    Step {
+        name: "budgets",
+        about: "calls, allocations, copies, memory: within the limits of ci/budgets.toml",
+        run: budgets::run,
     },
     Step {
         name: "judges",

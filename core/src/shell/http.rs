@@ -1,6 +1,7 @@
 //! HTTP: HTTP-FLV, the API, metrics and health; a connection at a time.
 
 mod api;
+mod body;
 mod flv;
 mod metrics;
 
@@ -9,16 +10,20 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 
+use self::body::Body;
 use super::net::Stream;
 use super::stall::StallGuard;
 use super::{OpenConnection, Shared, shutdown};
@@ -35,7 +40,16 @@ pub(super) async fn serve<S: Stream>(
 ) {
     let timeout = shared.config.http_header_timeout;
     let io = TokioIo::new(StallGuard::new(stream, shared.clone()));
-    let service = TowerToHyperService::new(router(shared, Peer(peer)));
+    let others = TowerToHyperService::new(router(shared.clone()));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (shared, others) = (shared.clone(), others.clone());
+        async move {
+            match stream_of(&request) {
+                Some(path) => Ok(media(shared, peer, path, &request).await),
+                None => others.call(request).await.map(|response| response.map(Body::from)),
+            }
+        }
+    });
     let connection = http1::Builder::new()
         // It would read the system's clock.
         .auto_date_header(false)
@@ -59,19 +73,18 @@ pub(super) async fn serve<S: Stream>(
     }
 }
 
-#[derive(Clone, Copy)]
-struct Peer(SocketAddr);
-
-fn router(shared: Arc<Shared>, peer: Peer) -> Router {
+fn router(shared: Arc<Shared>) -> Router {
+    let nothing = async || {
+        problem(StatusCode::NOT_FOUND, "there is nothing here; streams are at /APP/NAME.flv")
+    };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .route("/api/streams", get(streams))
-        .route("/{*path}", get(media))
+        .route("/{*path}", get(nothing))
         .fallback(async || {
             problem(StatusCode::NOT_FOUND, "there is nothing here; try /api/streams")
         })
-        .layer(Extension(peer))
         .with_state(shared)
 }
 
@@ -89,25 +102,24 @@ async fn streams(State(shared): State<Arc<Shared>>) -> Response {
     response
 }
 
+/// What stands before `.flv` in a request for a stream. It does not go through the router, whose
+/// bodies are single pieces of memory: what a tick brought is several, and one write.
+fn stream_of<B>(request: &Request<B>) -> Option<&str> {
+    let is_play = matches!(*request.method(), Method::GET | Method::HEAD);
+    request.uri().path().trim_start_matches('/').strip_suffix(".flv").filter(|_| is_play)
+}
+
 /// `/APP/NAME.flv`, where APP may have slashes and NAME may have escaped ones.
-async fn media(
-    State(shared): State<Arc<Shared>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    Path(_): Path<String>,
-    RawQuery(query): RawQuery,
-    method: axum::http::Method,
-    uri: axum::http::Uri,
-    _headers: HeaderMap,
-) -> Response {
-    let Some(path) = uri.path().trim_start_matches('/').strip_suffix(".flv") else {
-        return problem(
-            StatusCode::NOT_FOUND,
-            "there is nothing here; streams are at /APP/NAME.flv",
-        );
-    };
+async fn media<B>(
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+    path: &str,
+    request: &Request<B>,
+) -> Response<Body> {
+    let query = request.uri().query().unwrap_or_default();
     match flv::key_of(path) {
-        Ok(key) => flv::play(shared, key, query.unwrap_or_default(), peer, method).await,
-        Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
+        Ok(key) => flv::play(shared, key, query, peer, request.method()).await,
+        Err(reason) => problem(StatusCode::BAD_REQUEST, reason).map(Body::from),
     }
 }
 

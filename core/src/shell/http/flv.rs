@@ -7,14 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::body::Body;
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body::Frame;
 use percent_encoding::percent_decode_str;
-use smallvec::SmallVec;
 
+use super::body::{Body, Slices};
 use super::problem;
 use crate::flv::file;
 use crate::hub::{HubError, Next, StreamKey, Viewer};
@@ -36,25 +35,27 @@ pub(super) fn key_of(path: &str) -> Result<StreamKey, &'static str> {
 pub(super) async fn play(
     shared: Arc<Shared>,
     key: StreamKey,
-    query: String,
+    query: &str,
     peer: SocketAddr,
-    method: Method,
-) -> Response {
+    method: &Method,
+) -> Response<Body> {
     let play = shared.config.play;
-    if method == Method::HEAD {
+    if *method == Method::HEAD {
         let is_live = shared.hub.is_live(&key);
         let head = if is_live { StatusCode::OK } else { StatusCode::NOT_FOUND };
-        return (head, [(header::CONTENT_TYPE, "video/x-flv")]).into_response();
+        return (head, [(header::CONTENT_TYPE, "video/x-flv")]).into_response().map(Body::from);
     }
-    let start = play.start_of(&query);
+    let start = play.start_of(query);
     let view =
         shared.hub.view(key.clone(), Protocol::Flv, 0, start, play.policy, &peer.to_string());
     let viewer = match view {
         Ok(viewer) => viewer,
         Err(error @ (HubError::TooManyTopics { .. } | HubError::TooManySubscribers { .. })) => {
-            return problem(StatusCode::SERVICE_UNAVAILABLE, error);
+            return problem(StatusCode::SERVICE_UNAVAILABLE, error).map(Body::from);
         }
-        Err(error @ HubError::InUse { .. }) => return problem(StatusCode::CONFLICT, error),
+        Err(error @ HubError::InUse { .. }) => {
+            return problem(StatusCode::CONFLICT, error).map(Body::from);
+        }
     };
     let log = ViewerLog::begin(&peer.to_string(), key.clone(), start);
     let mut watched = Watched { viewer, log };
@@ -79,16 +80,16 @@ pub(super) async fn play(
                 any.await;
             }
             Ok(false) | Err(_) => {
-                return problem(StatusCode::NOT_FOUND, format_args!("nobody publishes {key}"));
+                let reason = format_args!("nobody publishes {key}");
+                return problem(StatusCode::NOT_FOUND, reason).map(Body::from);
             }
         }
     }
     let (has_audio, has_video) = viewer.has_audio_video();
     let file_header = file::file_header(has_audio || !has_video, has_video || !has_audio);
-    let mut queued = SmallVec::new();
-    queued.push(Bytes::copy_from_slice(&file_header));
-    let body = FlvBody { watched, queued, taken_len: 0, write_len_max: play.write_len_max };
-    let mut response = Body::new(body).into_response();
+    let file_header = Some(Bytes::copy_from_slice(&file_header));
+    let body = FlvBody { watched, file_header, taken_len: 0, write_len_max: play.write_len_max };
+    let mut response = Response::new(Body::Stream(Box::new(body)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -109,41 +110,38 @@ impl Drop for Watched {
 }
 
 /// The stream from where its viewer is. hyper asks for more when it has written what it was given.
-struct FlvBody {
+pub(super) struct FlvBody {
     watched: Watched,
-    /// Slices of the batch that hyper has not taken yet, the last one first.
-    queued: SmallVec<[Bytes; 4]>,
-    /// Bytes of the batch, to be counted once hyper has taken all of it.
+    /// Before anything else.
+    file_header: Option<Bytes>,
+    /// Bytes of the batch that hyper has, to be counted once it asks for more.
     taken_len: usize,
     write_len_max: usize,
 }
 
 impl http_body::Body for FlvBody {
-    type Data = Bytes;
+    type Data = Slices;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Slices>, Infallible>>> {
         let body = &mut *self;
-        loop {
-            if let Some(bytes) = body.queued.pop() {
-                if body.queued.is_empty() && body.taken_len > 0 {
-                    body.watched.viewer.advance(std::mem::take(&mut body.taken_len));
-                }
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        let Watched { viewer, log } = &mut body.watched;
+        if body.taken_len > 0 {
+            viewer.advance(std::mem::take(&mut body.taken_len));
+        }
+        match viewer.poll_batch(cx, body.write_len_max) {
+            Poll::Ready(Next::Batch(batch)) => {
+                log.lags(batch.lags());
+                body.taken_len = batch.len();
+                let slices =
+                    body.file_header.take().into_iter().chain(batch.slices().iter().cloned());
+                Poll::Ready(Some(Ok(Frame::data(slices.collect()))))
             }
-            let Watched { viewer, log } = &mut body.watched;
-            match viewer.poll_batch(cx, body.write_len_max) {
-                Poll::Ready(Next::Batch(batch)) => {
-                    log.lags(batch.lags());
-                    body.taken_len = batch.len();
-                    body.queued.extend(batch.slices().iter().rev().cloned());
-                }
-                Poll::Ready(Next::End | Next::Disconnected) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
+            Poll::Ready(Next::End | Next::Disconnected) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
