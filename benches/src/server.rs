@@ -36,22 +36,22 @@ impl Server {
     pub fn forebay(core: Option<usize>, set: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(forebay()?);
         command.args(["serve", "--log=warn", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0"]);
-        set.iter().for_each(|assignment| drop(command.args(["--set", assignment])));
+        command.args(set.iter().flat_map(|assignment| ["--set", assignment]));
         command.stdout(Stdio::piped()).stdin(Stdio::null());
         let mut child = match core {
             Some(core) => spawn_on(core, &mut command)?,
             None => command.spawn()?,
         };
         let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-        let mut port = |word: &str| -> anyhow::Result<u16> {
-            for line in lines.by_ref() {
-                let line = line?;
-                if let Some((_, rest)) = line.split_once(word) {
-                    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-                    return Ok(digits.parse()?);
-                }
-            }
-            bail!("the server did not say where it listens");
+        // Its last line is the one about its status; before it come all addresses.
+        let mut said = String::new();
+        while !said.contains("status") {
+            said += &lines.next().context("the server did not start")??;
+        }
+        let port = |scheme: &str| -> anyhow::Result<u16> {
+            let (_, rest) = said.split_once(scheme).context("no address")?;
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            Ok(digits.parse()?)
         };
         let rtmp_port = port("rtmp://127.0.0.1:")?;
         let http_port = Some(port("http://127.0.0.1:")?);

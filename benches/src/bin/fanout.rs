@@ -143,7 +143,9 @@ fn measure(
     let mut sink = Sink::start(OTHERS)?;
     let set = format!("hub.coalesce_ms={coalesce_ms}");
     let server = Server::forebay(Some(WRITERS), &[&set, "rtmp.publish_idle_timeout_ms=600000"])?;
-    let publisher = Publisher::start(server.rtmp_port, "cam", clip)?;
+    let mut publisher = Publisher::start(server.rtmp_port, "cam", clip)?;
+    // The server answers a player with the first picture.
+    publisher.publish(Duration::from_millis(200))?;
     let played = sink.play(server.rtmp_port, "cam", viewers)?;
     let floor = Floor::start(WRITERS)?;
     let read = sink.connect(floor.port(), viewers)?;
