@@ -48,6 +48,9 @@ struct Args {
     /// Length of a turn.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Another key of the server's configuration, as in `forebay serve --set`.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -141,8 +144,11 @@ fn measure(
     args: &Args,
 ) -> anyhow::Result<Vec<Round>> {
     let mut sink = Sink::start(OTHERS)?;
-    let set = format!("hub.coalesce_ms={coalesce_ms}");
-    let server = Server::forebay(Some(WRITERS), &[&set, "rtmp.publish_idle_timeout_ms=600000"])?;
+    let coalesce = format!("hub.coalesce_ms={coalesce_ms}");
+    // A publisher says nothing during the floor's turns.
+    let set = [coalesce.as_str(), "rtmp.publish_idle_timeout_ms=600000"];
+    let set: Vec<_> = set.into_iter().chain(args.set.iter().map(String::as_str)).collect();
+    let server = Server::forebay(Some(WRITERS), &set)?;
     let mut publisher = Publisher::start(server.rtmp_port, "cam", clip)?;
     // The server answers a player with the first picture.
     publisher.publish(Duration::from_millis(200))?;
