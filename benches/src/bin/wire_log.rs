@@ -34,7 +34,8 @@
 //! has over `encode`, written tag by tag, is 1.5 µs per write for 300 viewers and 5 µs for one: the
 //! viewer's part of the hub, which `ropes` lack, and the push, which `encode` lacks. For one and three
 //! viewers the two are therefore not to be compared with each other. At 350 ms `log` writes twice,
-//! because `write_len_max` is less than a tick; with 1 MiB it writes once and saves little CPU.
+//! because `write_len_max` was 256 KiB then, less than a tick; with 1 MiB it writes once and saves
+//! little CPU.
 
 use std::io::{IoSlice, Write};
 use std::task::{Context, Poll, Waker};
@@ -75,7 +76,7 @@ struct Args {
     #[arg(long, default_value_t = 80)]
     megabytes: usize,
     /// As `play.write_len_max`, whose default this is.
-    #[arg(long, default_value_t = 262_144)]
+    #[arg(long, default_value_t = 1_048_576)]
     write_len_max: usize,
     /// As `hub.history_ms`: what the ring and the log keep besides the newest GOP.
     #[arg(long, default_value_t = 10_000)]

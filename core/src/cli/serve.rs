@@ -63,7 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stream = replayed.as_ref().map(|(_, stream)| stream.as_str());
-    println!("{}", invitation(rtmp, http, stream));
+    super::print(&invitation(rtmp, http, stream));
 
     let replaying = match replayed {
         Some((file, stream)) => {

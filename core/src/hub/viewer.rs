@@ -93,6 +93,9 @@ impl Batch {
     }
 }
 
+/// Tags for which a batch keeps its room: 350 ms of picture and sound, in 512 bytes.
+const TAGS_KEPT_MAX: usize = 32;
+
 /// What a viewer's next bytes are.
 pub enum Next<'a> {
     /// Write these.
@@ -207,7 +210,7 @@ impl Viewer {
             self.forget_taken();
             return;
         }
-        let tags = std::mem::take(&mut self.batch.tags);
+        let mut tags = std::mem::take(&mut self.batch.tags);
         let whole = tags.partition_point(|tag| tag.end <= written);
         self.count(&tags[..whole]);
         if let Some(tag) = tags.get(whole) {
@@ -216,6 +219,11 @@ impl Viewer {
                 self.keep_rest(slices, tag.end - written, Some(*tag));
             }
             self.forget_taken();
+        }
+        // A tick's worth of room is used again; that of a whole GOP would be kept for one join.
+        if tags.capacity() <= TAGS_KEPT_MAX {
+            tags.clear();
+            self.batch.tags = tags;
         }
     }
 
