@@ -556,6 +556,21 @@ fn times_behind_headers_that_were_said_again_are_right() {
     assert_eq!(media_times(written, 8), [0, 40, 80, 130, 150]);
 }
 
+#[test]
+fn a_jump_of_the_encoders_clock_is_nobodys_backlog() {
+    let hub = Hub::new(HubLimits::default());
+    let mut studio = Studio::new(&hub, 1000, 100);
+    let policy = Policy { backlog_ms_max: 4_000, ..Policy::default() };
+    let mut viewer = hub.subscribe(KEY.into(), Start::Gop, policy, "viewer").unwrap();
+    studio.frames(3);
+    drain(&mut viewer);
+    // Two tags that it has not got yet, 9 s apart.
+    studio.push(inter(120, 10));
+    studio.push(inter(9_120, 10));
+    assert_eq!(tags(&drain(&mut viewer)).len(), 2);
+    assert_eq!(viewer.counters().overflow_tags(), 0);
+}
+
 /// Whoever is behind reads of a stream that is over what was said of that stream.
 #[test]
 fn a_picture_of_an_ended_stream_comes_with_its_own_metadata() {

@@ -97,9 +97,11 @@ struct Track {
     clock_ms: u64,
 }
 
-/// A step of the timestamps that is more than this is a jump, and no time passes by it.
-const CLOCK_STEP_MS_MAX: i32 = 10_000;
-const CLOCK_STEP_MS_MIN: i32 = -CLOCK_STEP_MS_MAX;
+/// No step of the timestamps counts for more: behind a jump, or a pause, of the encoder nobody has more
+/// to catch up with than there are tags.
+const CLOCK_STEP_MS_MAX: i32 = 1_000;
+/// A step back beyond this begins anew; up to it time stands until it is made up for.
+const CLOCK_STEP_MS_MIN: i32 = -10_000;
 
 impl Ring {
     pub(crate) fn new(limits: RingLimits) -> Self {
@@ -250,15 +252,13 @@ impl Ring {
         let step = track.map(|track| timestamp.since(track.last_timestamp));
         match (track, step) {
             (Some(_), Some(CLOCK_STEP_MS_MIN..=0)) => {}
-            (Some(track), Some(step @ 1..=CLOCK_STEP_MS_MAX)) => {
+            (Some(track), Some(step @ 1..)) => {
                 track.last_timestamp = timestamp;
-                track.clock_ms += step as u64;
+                track.clock_ms += step.min(CLOCK_STEP_MS_MAX) as u64;
                 self.clock_ms = self.clock_ms.max(track.clock_ms);
             }
             (track, _) => {
-                if (1..=CLOCK_STEP_MS_MAX).contains(&ahead) {
-                    self.clock_ms += ahead as u64;
-                }
+                self.clock_ms += ahead.clamp(0, CLOCK_STEP_MS_MAX) as u64;
                 *track = Some(Track { last_timestamp: timestamp, clock_ms: self.clock_ms });
             }
         }
@@ -349,8 +349,9 @@ mod tests {
         for ms in [u32::MAX - 19, 20, 10, 60, 5_000_000, 5_000_040, 1_000, 1_040] {
             push(&mut ring, ms, 1, true);
         }
-        // 40 across the wrap, 40 past the track behind, none by the jumps, 40 after each.
-        assert_eq!(ring.clock_ms(), 160);
+        // 40 across the wrap, 40 past the track behind, a second by the jump, none by the one back, 40
+        // after each.
+        assert_eq!(ring.clock_ms(), 1_160);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::tag::{Kind, Role, TagSeen};
 use crate::time::SimTime;
 use crate::trace::Who;
 
-/// A step of timestamps beyond this is a jump: no stream time passes by it.
-const STEP_MS_MAX: i32 = 10_000;
+/// No step of timestamps is more stream time than this.
+const STEP_MS_MAX: i32 = 1_000;
 
 /// One stream key at one node, for as long as its numbers run on. A *place* is an index into
 /// `tags`.
@@ -394,7 +394,7 @@ impl Clock {
         if step < 0 && of == session && is_media(tag) {
             self.back_steps += 1;
         }
-        let passed = if (0..=STEP_MS_MAX).contains(&step) { step as u64 } else { 0 };
+        let passed = step.clamp(0, STEP_MS_MAX) as u64;
         *track = Some((tag.timestamp_ms, session, ms + passed));
         self.ms = self.ms.max(ms + passed);
     }
