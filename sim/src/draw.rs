@@ -216,12 +216,13 @@ impl Draw<'_> {
                 // Some make no sense with this recording, or with each other.
                 if Encoder::check(&with_it, &capture).is_ok() {
                     publisher = publisher.quirk(quirk);
-                    // Rounds without times cannot be told apart.
-                    publisher = if quirk == Quirk::AllZero { publisher.once() } else { publisher };
                 }
             }
         }
-        if self.mix.restless_publishers || self.mix.network || self.mix.node {
+        if publisher.line().quirks.contains(&Quirk::AllZero) {
+            // Rounds without times cannot be told apart.
+            publisher = publisher.once();
+        } else if self.mix.restless_publishers || self.mix.network || self.mix.node {
             publisher = publisher.again(random.u64(100..2_000).ms());
         }
         self.keys.push(publisher.line().key.clone());

@@ -39,7 +39,14 @@ const MOMENT: Duration = Duration::from_secs(1);
 impl<'a> Cast<'a> {
     /// Reads the plan, with the names and the faults of the trace.
     pub fn new(plan: &'a Plan, trace: &Trace) -> Self {
-        let mut cast = Self { is_calm: true, ..Self::default() };
+        let publish =
+            |act: &'a Act| if let Act::Publish(publish) = act { Some(publish) } else { None };
+        let mut keys: Vec<_> =
+            plan.lines.iter().filter_map(|line| publish(&line.act)).map(|p| &p.key).collect();
+        keys.sort_unstable();
+        // Two who publish the same stream are no calm day for either.
+        let is_calm = keys.windows(2).all(|pair| pair[0] != pair[1]);
+        let mut cast = Self { is_calm, ..Self::default() };
         for line in &plan.lines {
             let whom = members(trace, &line.who.name);
             let part = match &line.act {

@@ -53,7 +53,9 @@ pub(super) fn drain(run: &Judged<'_>) -> Verdict {
                     && !run.cast.is_touched(node, connection.dialed.at, stop.at - MOMENT);
                 let entered = topic.entered_by(stop.at).checked_sub(1)?;
                 let (last, got) = connection.places().next_back()?;
-                let missing = entered.saturating_sub(last as usize);
+                // What nobody could decode is given to nobody.
+                let flight = topic.tags.get(last as usize + 1..=entered).unwrap_or_default();
+                let missing = flight.iter().filter(|tag| !tag.is_orphan).count();
                 let saw = format!("{missing} tags in flight were not delivered, last {}", got.tag);
                 (is_fair && missing > 0)
                     .then(|| Finding::new(got.event, connection.who, "cut while stopping", saw))

@@ -203,7 +203,9 @@ fn match_between(topic: &Topic, run: &mut [GotTag], last: u32, next: Option<u32>
         let found = topic.find(&entry.tag, after).filter(|place| *place < end);
         entry.matched = match found {
             Some(place) => {
-                is_sure &= place == after;
+                // So may the headers that a session begins with.
+                let session = |place: u32| topic.tags[place as usize].session;
+                is_sure &= place == after && session(place) == session(last);
                 after = place + 1;
                 Matched::Place { place, is_sure }
             }

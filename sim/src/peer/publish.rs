@@ -109,7 +109,9 @@ async fn send<N: Dial>(
             Happened::Told(Order::Leave(leave)) => match leave {
                 Leave::Goodbye => {
                     let last = append(std::mem::take(&mut writing.bytes), encoder.goodbye());
-                    let _gone_as_well = write_last(&mut stream, &last).await;
+                    if write_last(&mut stream, &last).await.is_ok() {
+                        sent(peer, &mut writing);
+                    }
                     return Close::Left;
                 }
                 Leave::HalfClose => {
