@@ -74,9 +74,9 @@ fn main() -> anyhow::Result<()> {
     let title = "RTMP chunks to messages: GB per CPU second";
     println!("chart: {}", charts::bars("parse.svg", title, &charts)?.display());
     for (encoder, times) in figures {
-        measured(&format!("parse.times_fastest_other_{encoder}"), times);
+        measured(&format!("parse.times_fastest_other_{encoder}"), cpu::round(times));
     }
-    measured("parse.times_scuffle_flv", flv);
+    measured("parse.times_scuffle_flv", cpu::round(flv));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Recorded connections: what an encoder sent behind its handshake, piece by piece as it was received.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use forebay::rtmp::chunk::{ChunkLimits, ChunkReader};
@@ -69,24 +71,34 @@ impl Part {
     }
 }
 
-/// The pieces of the encoder's side behind the handshake.
-fn sent_by_encoder(name: &str) -> anyhow::Result<Vec<Bytes>> {
+/// What the encoder of recording `name` sent, handshake included, and when.
+pub fn timed(name: &str) -> anyhow::Result<Vec<(Duration, Bytes)>> {
     let path = format!("{FOLDER}/{name}.rtmpcap");
     let mut rest = Bytes::from(std::fs::read(&path).context(path)?);
     ensure!(rest.starts_with(b"RTMPCAP"), "{name} is no recorded connection");
     let _header = rest.split_to(FILE_HEADER_LEN);
-    let (mut pieces, mut handshake) = (Vec::new(), HANDSHAKE_LEN);
+    let mut sent = Vec::new();
     while rest.len() >= RECORD_HEADER_LEN {
-        let header = rest.split_to(RECORD_HEADER_LEN);
-        let len = u32::from_le_bytes([header[9], header[10], header[11], header[12]]) as usize;
+        let header: [u8; RECORD_HEADER_LEN] = rest.split_to(RECORD_HEADER_LEN)[..].try_into()?;
+        let [us @ .., by, len_0, len_1, len_2, len_3] = header;
+        let len = u32::from_le_bytes([len_0, len_1, len_2, len_3]) as usize;
         ensure!(len <= rest.len(), "{name} ends in a record");
-        let mut piece = rest.split_to(len);
-        if header[8] == 0 {
-            let skip = handshake.min(piece.len());
-            handshake -= skip;
-            let _handshake = piece.split_to(skip);
-            pieces.extend((!piece.is_empty()).then_some(piece));
+        let bytes = rest.split_to(len);
+        if by == 0 {
+            sent.push((Duration::from_micros(u64::from_le_bytes(us)), bytes));
         }
+    }
+    Ok(sent)
+}
+
+/// The pieces of the encoder's side behind the handshake.
+fn sent_by_encoder(name: &str) -> anyhow::Result<Vec<Bytes>> {
+    let (mut pieces, mut handshake) = (Vec::new(), HANDSHAKE_LEN);
+    for (_, mut piece) in timed(name)? {
+        let skip = handshake.min(piece.len());
+        handshake -= skip;
+        let _handshake = piece.split_to(skip);
+        pieces.extend((!piece.is_empty()).then_some(piece));
     }
     Ok(pieces)
 }
