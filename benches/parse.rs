@@ -1,12 +1,10 @@
 //! How fast are bytes turned into messages, beside what others would use?
 //!
 //! The same bytes of a recorded encoder, its media repeated to 64 MiB, by our `ChunkReader`, by
-//! rml_rtmp, scuffle-rtmp and shiguredo_rtmp: single-threaded, CPU time, from memory. What `recv`
-//! would copy is in nobody's time. Ours gets pieces as long as the reads of the recording were, and
-//! gives ropes, as in the server; the others get what costs them least: scuffle-rtmp a buffer that
-//! holds everything already, shiguredo_rtmp one slice. What they give is joined, each message a
-//! piece of memory of its own: they copy, which is most of the difference, and their users do not
-//! have to. Whoever needs a payload in one piece from us pays for that copy then, as the wire log does.
+//! rml_rtmp, scuffle-rtmp and shiguredo_rtmp: one thread, CPU time. Each receives as its own server
+//! does, in pieces as long as the reads of the recording were. A copy stands for `recv`; what the
+//! copies alone take is measured beside (`receive`) and taken off all figures. What others give is joined, each
+//! message a piece of memory of its own; ours gives ropes, as in the server.
 //!
 //! Before the clock starts, all have found the same number of messages and payload bytes. rml_rtmp
 //! panics where an encoder begins a message on one chunk stream inside another's; these three do not.
@@ -19,16 +17,18 @@ mod contestants;
 mod cpu;
 
 use anyhow::ensure;
-use bytes::{Bytes, BytesMut};
-use criterion::measurement::Measurement;
-use criterion::{BatchSize, BenchmarkGroup, SamplingMode, Throughput};
+use bytes::Bytes;
+use criterion::{BenchmarkGroup, SamplingMode, Throughput};
 use forebay_benches::capture::Stream;
 use forebay_benches::charts::{self, Group};
 use forebay_benches::measured::measured;
 
-use contestants::{forebay, forebay_tags, rml_rtmp, scuffle_rtmp, scuffle_tags, shiguredo_rtmp};
+use cpu::CpuTime;
 
-/// As long as an hour of sound, so that nothing stays in the caches.
+use contestants::{
+    forebay, forebay_tags, receive, rml_rtmp, scuffle_rtmp, scuffle_tags, shiguredo_rtmp,
+};
+
 const STREAM_LEN: usize = 64 << 20;
 
 /// Who sent it, and the recording.
@@ -38,6 +38,8 @@ const STREAMS: [(&str, &str); 3] = [
     ("librtmp", "gst-librtmp-360p30"),
 ];
 
+/// What all of them do first.
+const RECEIVE: &str = "receive";
 const OURS: &str = "forebay";
 const OTHERS: [&str; 3] = ["rml_rtmp", "scuffle-rtmp", "shiguredo_rtmp"];
 
@@ -49,10 +51,11 @@ fn main() -> anyhow::Result<()> {
         let stream = Stream::repeated(recording, STREAM_LEN)?;
         agree(&stream)?;
         let mut group = criterion.benchmark_group(format!("parse_{encoder}"));
-        group.throughput(Throughput::Bytes(stream.whole.len() as u64));
+        group.throughput(Throughput::Bytes(stream.len() as u64));
         time(&mut group, &stream);
         group.finish();
-        let chart = compare(encoder, stream.whole.len(), &OTHERS)?;
+        let received = cpu::median_ns(&format!("parse_{encoder}"), RECEIVE)?;
+        let chart = compare(encoder, stream.len(), received, &OTHERS)?;
         figures.push((encoder, chart.1));
         charts.push(chart.0);
     }
@@ -67,50 +70,50 @@ fn main() -> anyhow::Result<()> {
     group.bench_function(OURS, |bencher| bencher.iter(|| forebay_tags(&file)));
     group.bench_function("scuffle-flv", |bencher| bencher.iter(|| scuffle_tags(&file)));
     group.finish();
-    let (_, flv) = compare("flv", file.len(), &["scuffle-flv"])?;
-    let title = "RTMP chunks to messages, GB per CPU second, one thread";
+    let (_, flv) = compare("flv", file.len(), 0.0, &["scuffle-flv"])?;
+    let title = "RTMP chunks to messages: GB per CPU second";
     println!("chart: {}", charts::bars("parse.svg", title, &charts)?.display());
     for (encoder, times) in figures {
-        measured(&format!("parse.times_fastest_other_{encoder}"), times);
+        measured(&format!("parse.times_fastest_other_{encoder}"), cpu::round(times));
     }
-    measured("parse.times_scuffle_flv", flv);
+    measured("parse.times_scuffle_flv", cpu::round(flv));
     Ok(())
 }
 
 /// Everybody must find the same in it.
 fn agree(stream: &Stream) -> anyhow::Result<()> {
     let ours = forebay(stream)?;
-    let theirs = [
-        rml_rtmp(stream)?,
-        scuffle_rtmp(BytesMut::from(&stream.whole[..]))?,
-        shiguredo_rtmp(stream)?,
-    ];
+    let theirs = [rml_rtmp(stream)?, scuffle_rtmp(stream)?, shiguredo_rtmp(stream)?];
     for (name, seen) in OTHERS.into_iter().zip(theirs) {
         ensure!(seen == ours, "{name} finds {seen:?}, we find {ours:?}");
     }
-    println!("all find {ours:?} in {} pieces", stream.pieces.len());
+    println!("all find {ours:?} in {} bytes", stream.len());
     Ok(())
 }
 
-fn time<M: Measurement>(group: &mut BenchmarkGroup<'_, M>, stream: &Stream) {
+fn time(group: &mut BenchmarkGroup<'_, CpuTime>, stream: &Stream) {
     group.sampling_mode(SamplingMode::Flat);
+    group.bench_function(RECEIVE, |bencher| bencher.iter(|| receive(stream)));
     group.bench_function(OURS, |bencher| bencher.iter(|| forebay(stream)));
     group.bench_function(OTHERS[0], |bencher| bencher.iter(|| rml_rtmp(stream)));
-    group.bench_function(OTHERS[1], |bencher| {
-        let buffer = || BytesMut::from(&stream.whole[..]);
-        bencher.iter_batched(buffer, scuffle_rtmp, BatchSize::PerIteration);
-    });
+    group.bench_function(OTHERS[1], |bencher| bencher.iter(|| scuffle_rtmp(stream)));
     group.bench_function(OTHERS[2], |bencher| bencher.iter(|| shiguredo_rtmp(stream)));
 }
 
-/// The chart's bars, and how many times as fast as the fastest other one we are.
-fn compare(encoder: &str, len: usize, others: &[&str]) -> anyhow::Result<(Group, f64)> {
+/// What is beyond receiving: the chart's bars, and how many times as fast as the fastest other one we are.
+fn compare(
+    encoder: &str,
+    len: usize,
+    received_ns: f64,
+    others: &[&str],
+) -> anyhow::Result<(Group, f64)> {
     let group = format!("parse_{encoder}");
-    let ours = cpu::median_ns(&group, OURS)?;
+    let net_ns = |name| anyhow::Ok(cpu::median_ns(&group, name)? - received_ns);
+    let ours = net_ns(OURS)?;
     let mut fastest = f64::INFINITY;
     let mut bars = Vec::new();
     for name in [&[OURS], others].concat() {
-        let ns = cpu::median_ns(&group, name)?;
+        let ns = net_ns(name)?;
         let gb_per_s = len as f64 / ns;
         let mut note = format!("{gb_per_s:.2}");
         if name != OURS {

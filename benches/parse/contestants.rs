@@ -1,9 +1,10 @@
-//! Who parses: each from bytes in the form it likes best to messages, which are dropped at once.
+//! Who parses: each receives as its own server does, and drops the messages at once.
 
 use std::hint::black_box;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::{Bytes, BytesMut};
+use forebay::blocks::{BlockLimits, BlockPool};
 use forebay::rtmp::chunk::{ChunkLimits, ChunkReader};
 use forebay_benches::capture::Stream;
 use shiguredo_rtmp::tests as shiguredo;
@@ -24,68 +25,107 @@ impl Seen {
     }
 }
 
-/// Slices of receive blocks in, ropes out: what the server does.
-pub(crate) fn forebay(stream: &Stream) -> anyhow::Result<Seen> {
-    let mut reader = ChunkReader::new(ChunkLimits::default());
-    let mut seen = Seen::default();
-    for piece in &stream.pieces {
-        let mut piece = piece.clone();
-        while let Some(message) = reader.read(&mut piece)? {
-            seen.add(black_box(&message).payload.len());
-        }
+/// As much as one read may return to those who read into an array.
+const ARRAY_LEN: usize = 64 << 10;
+/// What scuffle-rtmp's session makes room for before each read.
+const SCUFFLE_RESERVE: usize = 4096;
+
+/// Only what `recv` would do: copies every piece into memory that is used again and again.
+pub(crate) fn receive(stream: &Stream) -> anyhow::Result<Seen> {
+    let (mut block, mut at) = (vec![0; 4 * ARRAY_LEN], 0);
+    for piece in stream.pieces() {
+        at = if at + piece.len() > block.len() { 0 } else { at };
+        block[at..at + piece.len()].copy_from_slice(piece);
+        black_box(&block[at..]);
+        at += piece.len();
     }
-    Ok(seen)
+    Ok(Seen::default())
 }
 
-/// Slices in, which it copies into its buffer; a `Bytes` of its own for each message.
-pub(crate) fn rml_rtmp(stream: &Stream) -> anyhow::Result<Seen> {
-    let mut reader = rml_rtmp::chunk_io::ChunkDeserializer::new();
+/// Receive blocks, their slices in, ropes out.
+pub(crate) fn forebay(stream: &Stream) -> anyhow::Result<Seen> {
+    let mut blocks = BlockPool::new(BlockLimits::default());
+    let mut reader = ChunkReader::new(ChunkLimits::default());
     let mut seen = Seen::default();
-    for piece in &stream.pieces {
-        let mut piece: &[u8] = piece;
-        while let Some(message) = reader
-            .get_next_message(std::mem::take(&mut piece))
-            .map_err(|e| anyhow::anyhow!("{e:?}"))?
-        {
-            seen.add(black_box(&message).data.len());
-            if message.type_id == SET_CHUNK_SIZE {
-                let size = chunk_size(&message.data)?;
-                reader.set_max_chunk_size(size).map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    for piece in stream.pieces() {
+        let mut piece = &piece[..];
+        while !piece.is_empty() {
+            let block = blocks.writable();
+            let len = piece.len().min(block.capacity() - block.len());
+            block.extend_from_slice(&piece[..len]);
+            piece = &piece[len..];
+            let mut received = blocks.take_received();
+            while let Some(message) = reader.read(&mut received)? {
+                seen.add(black_box(&message).payload.len());
             }
         }
     }
     Ok(seen)
 }
 
-/// All of the stream in a buffer that is its own already; a message of one chunk is a slice of it,
-/// any other one is joined.
-pub(crate) fn scuffle_rtmp(mut buffer: BytesMut) -> anyhow::Result<Seen> {
-    let mut reader = scuffle_rtmp::chunk::reader::ChunkReader::default();
+/// Read into an array, copied into the reader's buffer; a `Bytes` of its own for each message.
+pub(crate) fn rml_rtmp(stream: &Stream) -> anyhow::Result<Seen> {
+    let mut reader = rml_rtmp::chunk_io::ChunkDeserializer::new();
     let mut seen = Seen::default();
-    while let Some(message) = reader.read_chunk(&mut buffer)? {
-        seen.add(black_box(&message).payload.len());
-        if message.message_header.msg_type_id.0 == SET_CHUNK_SIZE {
-            let size = chunk_size(&message.payload)?;
-            anyhow::ensure!(reader.update_max_chunk_size(size), "chunk size {size} is refused");
+    let mut array = vec![0; ARRAY_LEN];
+    for piece in stream.pieces().flat_map(|piece| piece.chunks(ARRAY_LEN)) {
+        array[..piece.len()].copy_from_slice(piece);
+        let mut received = black_box(&array[..piece.len()]);
+        while let Some(message) = reader
+            .get_next_message(std::mem::take(&mut received))
+            .map_err(|error| anyhow!("{error:?}"))?
+        {
+            seen.add(black_box(&message).data.len());
+            if message.type_id == SET_CHUNK_SIZE {
+                let size = chunk_size(&message.data)?;
+                reader.set_max_chunk_size(size).map_err(|error| anyhow!("{error:?}"))?;
+            }
         }
     }
     Ok(seen)
 }
 
-/// All of the stream as one slice, without the buffer that its connections keep; a `Vec` for each
-/// message.
+/// Read into its buffer, as its session does; a message of one chunk is a slice of that, any other
+/// one is joined.
+pub(crate) fn scuffle_rtmp(stream: &Stream) -> anyhow::Result<Seen> {
+    let mut reader = scuffle_rtmp::chunk::reader::ChunkReader::default();
+    let mut seen = Seen::default();
+    let mut buffer = BytesMut::new();
+    for piece in stream.pieces() {
+        let mut piece = &piece[..];
+        while !piece.is_empty() {
+            buffer.reserve(SCUFFLE_RESERVE);
+            let len = piece.len().min(buffer.capacity() - buffer.len());
+            buffer.extend_from_slice(&piece[..len]);
+            piece = &piece[len..];
+            while let Some(message) = reader.read_chunk(&mut buffer)? {
+                seen.add(black_box(&message).payload.len());
+                if message.message_header.msg_type_id.0 == SET_CHUNK_SIZE {
+                    let size = chunk_size(&message.payload)?;
+                    ensure!(reader.update_max_chunk_size(size), "chunk size {size} is refused");
+                }
+            }
+        }
+    }
+    Ok(seen)
+}
+
+/// Read into an array, and then as one slice: the buffer that its connections copy into, and look
+/// at again from the front with each read, is left out. A `Vec` for each message.
 pub(crate) fn shiguredo_rtmp(stream: &Stream) -> anyhow::Result<Seen> {
     let mut reader = shiguredo::RtmpChunkDecoder::default();
-    let mut seen = Seen::default();
-    let mut rest = &stream.whole[..];
-    while !rest.is_empty() {
-        let (len, message) = reader.decode(rest).map_err(|e| anyhow::anyhow!("{e:?}"))?;
-        rest = &rest[len..];
-        let Some(message) = message else { continue };
-        seen.add(black_box(&message).payload.len());
-        if message.message_type as u8 == SET_CHUNK_SIZE {
-            let size = shiguredo::RtmpChunkSize::new(chunk_size(&message.payload)?);
-            reader.set_chunk_size(size.context("chunk size is refused")?);
+    let mut seen = receive(stream)?;
+    for part in stream.parts() {
+        let mut rest = &part.whole[..];
+        while !rest.is_empty() {
+            let (len, message) = reader.decode(rest).map_err(|error| anyhow!("{error:?}"))?;
+            rest = &rest[len..];
+            let Some(message) = message else { continue };
+            seen.add(black_box(&message).payload.len());
+            if message.message_type as u8 == SET_CHUNK_SIZE {
+                let size = shiguredo::RtmpChunkSize::new(chunk_size(&message.payload)?);
+                reader.set_chunk_size(size.context("chunk size is refused")?);
+            }
         }
     }
     Ok(seen)
@@ -104,7 +144,6 @@ pub(crate) struct Tags {
     pub(crate) audio: u64,
     pub(crate) video: u64,
     pub(crate) script: u64,
-    pub(crate) keyframes: u64,
 }
 
 /// Every tag's header, and the headers inside audio and video.
@@ -120,9 +159,8 @@ pub(crate) fn forebay_tags(file: &Bytes) -> anyhow::Result<Tags> {
                 tags.audio += 1;
             }
             TagKind::Video => {
-                let header = black_box(VideoHeader::parse(&found.tag.payload)?);
+                black_box(VideoHeader::parse(&found.tag.payload)?);
                 tags.video += 1;
-                tags.keyframes += u64::from(header.is_keyframe());
             }
             TagKind::Script => {
                 black_box(&found.tag.payload);
@@ -137,8 +175,6 @@ pub(crate) fn forebay_tags(file: &Bytes) -> anyhow::Result<Tags> {
 /// there is one each.
 pub(crate) fn scuffle_tags(file: &Bytes) -> anyhow::Result<Tags> {
     use scuffle_flv::tag::{FlvTag, FlvTagData};
-    use scuffle_flv::video::body::{VideoTagBody, legacy::LegacyVideoTagBody};
-    use scuffle_flv::video::header::VideoFrameType;
     let mut reader = std::io::Cursor::new(file.clone());
     scuffle_flv::header::FlvHeader::demux(&mut reader)?;
     let mut tags = Tags::default();
@@ -147,15 +183,7 @@ pub(crate) fn scuffle_tags(file: &Bytes) -> anyhow::Result<Tags> {
         reader.set_position(reader.position() + 4);
         match black_box(FlvTag::demux(&mut reader)?).data {
             FlvTagData::Audio(_) => tags.audio += 1,
-            FlvTagData::Video(video) => {
-                tags.video += 1;
-                let is_picture = !matches!(
-                    video.body,
-                    VideoTagBody::Legacy(LegacyVideoTagBody::AvcVideoPacketSeqHdr(_))
-                );
-                let is_key = video.header.frame_type == VideoFrameType::KeyFrame;
-                tags.keyframes += u64::from(is_key && is_picture);
-            }
+            FlvTagData::Video(_) => tags.video += 1,
             _ => tags.script += 1,
         }
     }

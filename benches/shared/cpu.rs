@@ -63,3 +63,8 @@ pub(crate) fn median_ns(group: &str, function: &str) -> anyhow::Result<f64> {
     let estimates: serde_json::Value = serde_json::from_slice(&text)?;
     estimates["median"]["point_estimate"].as_f64().context("criterion found no median")
 }
+
+/// Three digits: the others are noise.
+pub(crate) fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

@@ -3,9 +3,9 @@
 //! A program that counts runs itself under callgrind, with arguments that make it a subject. The
 //! subject prepares what it needs, and what it does inside [`counted`] is counted.
 //!
-//! Not gungraun: its runner is a second program of 170 crates, which has to be installed in the
-//! version of the library (on two cores that takes longer than all counts together), and its figures are totals
-//! of a function, where budgets want them per tag and per delivery. What is left of it is this file.
+//! Not gungraun: its runner is a second program of 172 crates, to be installed in the version of
+//! the library; that took 5.6 minutes of CPU time, all counts together take 20 s of it. And its figures are
+//! totals, where budgets want them per tag and per delivery.
 
 use std::process::Command;
 

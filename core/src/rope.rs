@@ -210,6 +210,9 @@ impl Rope {
 
 impl Drop for Rope {
     fn drop(&mut self) {
+        if !matches!(self.runs, Runs::Many(_)) {
+            return;
+        }
         let Runs::Many(mut arc) = std::mem::take(&mut self.runs) else { return };
         // Two last clones dropped at the same moment both fail here: then the memory is freed
         // instead of recycled, and nothing else is lost.
@@ -223,9 +226,8 @@ impl Drop for Rope {
 
 impl From<Bytes> for Rope {
     fn from(bytes: Bytes) -> Self {
-        let mut builder = RopeBuilder::default();
-        builder.push(bytes);
-        builder.finish()
+        let runs = if bytes.is_empty() { Runs::None } else { Runs::One(Run::whole(bytes)) };
+        Self { runs }
     }
 }
 
@@ -320,26 +322,26 @@ impl RopeBuilder {
     }
 
     fn append(&mut self, run: Run, memory: impl FnOnce() -> Arc<Inner>) {
-        self.rope.runs = match std::mem::take(&mut self.rope.runs) {
-            Runs::None => Runs::One(run),
-            Runs::One(first) => {
-                let mut inner = memory();
-                let unique = Self::unique(&mut inner);
-                unique.len = first.len as usize + run.len as usize;
-                unique.runs.extend([first, run]);
-                Runs::Many(inner)
+        let runs = &mut self.rope.runs;
+        match runs {
+            Runs::None => *runs = Runs::One(run),
+            Runs::One(_) => {
+                let Runs::One(first) = std::mem::replace(runs, Runs::Many(memory())) else {
+                    return;
+                };
+                self.append_to_many(first);
+                self.append_to_many(run);
             }
-            Runs::Many(mut inner) => {
-                let unique = Self::unique(&mut inner);
-                unique.len += run.len as usize;
-                unique.runs.push(run);
-                Runs::Many(inner)
-            }
-        };
+            Runs::Many(_) => self.append_to_many(run),
+        }
     }
 
-    fn unique(inner: &mut Arc<Inner>) -> &mut Inner {
-        Arc::get_mut(inner).expect("a rope in the making has one owner")
+    fn append_to_many(&mut self, run: Run) {
+        if let Runs::Many(inner) = &mut self.rope.runs {
+            let inner = Arc::get_mut(inner).expect("a rope in the making has one owner");
+            inner.len += run.len as usize;
+            inner.runs.push(run);
+        }
     }
 
     pub(crate) fn finish(self) -> Rope {

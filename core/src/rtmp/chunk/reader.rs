@@ -216,7 +216,14 @@ impl ChunkReader {
                     if !goes_on {
                         self.close_run(input, run.take());
                     }
-                    let (index, chunk_len) = self.begin_chunk(&header, self.offset + at as u64)?;
+                    let offset = self.offset + at as u64;
+                    let index = self.apply_header(&header, offset)?;
+                    if self.is_whole(index, &header, input.len() - at) {
+                        let message = self.take_whole(index, &header, input, at);
+                        self.apply(&message)?;
+                        return Ok(Some(message));
+                    }
+                    let chunk_len = self.begin_chunk(index, &header, offset);
                     self.state = State::Payload { index, left: chunk_len };
                 }
                 State::Payload { index, left } => {
@@ -386,12 +393,8 @@ impl ChunkReader {
         Ok(Some(header))
     }
 
-    /// Applies a header to its chunk stream. Says which one, and how long this chunk's payload is.
-    fn begin_chunk(
-        &mut self,
-        header: &ChunkHeader,
-        offset: u64,
-    ) -> Result<(usize, usize), ChunkError> {
+    /// Finds the header's chunk stream, and whether it may begin a message if it does.
+    fn apply_header(&mut self, header: &ChunkHeader, offset: u64) -> Result<usize, ChunkError> {
         let index = match header.index {
             Some(index) => index,
             None => self.add_stream(header.csid, offset)?,
@@ -406,21 +409,57 @@ impl ChunkReader {
         if header.fmt < 3 {
             stream.extended = header.extended;
         }
+        let max = self.limits.unfinished_messages_max;
+        if stream.unfinished.is_none() && self.unfinished >= max {
+            return Err(ChunkError::TooManyUnfinishedMessages { offset, max });
+        }
+        Ok(index)
+    }
+
+    /// Whether a message begins behind this header that is one chunk, and all of it is there.
+    fn is_whole(&self, index: usize, header: &ChunkHeader, available: usize) -> bool {
+        self.streams[index].unfinished.is_none()
+            && header.message_len <= self.chunk_size.min(available)
+    }
+
+    /// Nearly every message is one: it is never unfinished.
+    fn take_whole(
+        &mut self,
+        index: usize,
+        header: &ChunkHeader,
+        input: &mut Bytes,
+        at: usize,
+    ) -> Message {
+        let stream = &mut self.streams[index];
+        stream.begin_message(header);
+        let end = at + header.message_len;
+        let payload = if end == input.len() {
+            let mut last = std::mem::take(input);
+            last.advance(at);
+            last
+        } else {
+            let payload = input.slice(at..end);
+            input.advance(end);
+            payload
+        };
+        self.offset += end as u64;
+        stream.message(payload.into())
+    }
+
+    /// Begins a chunk, and its message if it has not begun. Says how long the chunk's payload is.
+    fn begin_chunk(&mut self, index: usize, header: &ChunkHeader, offset: u64) -> usize {
+        let stream = &mut self.streams[index];
         let so_far = match &stream.unfinished {
             Some(unfinished) => unfinished.received,
             None => {
                 stream.begin_message(header);
-                let max = self.limits.unfinished_messages_max;
-                if self.unfinished >= max {
-                    return Err(ChunkError::TooManyUnfinishedMessages { offset, max });
-                }
                 self.unfinished += 1;
-                stream.unfinished =
-                    Some(Unfinished { rope: RopeBuilder::default(), received: 0, started: offset });
+                let rope = RopeBuilder::default();
+                stream.unfinished = Some(Unfinished { rope, received: 0, started: offset });
                 0
             }
         };
-        Ok((index, (stream.message_len - so_far).min(self.chunk_size)))
+        (stream.message_len - so_far).min(self.chunk_size)
     }
 
     fn index_of(&self, csid: u32) -> Option<usize> {
@@ -473,16 +512,8 @@ impl ChunkReader {
     fn finish(&mut self, index: usize) -> Message {
         let stream = &mut self.streams[index];
         self.unfinished -= 1;
-        Message {
-            csid: stream.csid,
-            type_id: stream.type_id,
-            stream_id: stream.stream_id,
-            timestamp: stream.timestamp,
-            payload: stream
-                .unfinished
-                .take()
-                .map_or_else(Rope::new, |unfinished| unfinished.rope.finish()),
-        }
+        let unfinished = stream.unfinished.take();
+        stream.message(unfinished.map_or_else(Rope::new, |unfinished| unfinished.rope.finish()))
     }
 
     fn check_buffered(&self) -> Result<(), ChunkError> {
@@ -526,6 +557,16 @@ impl ChunkReader {
 }
 
 impl ChunkStream {
+    fn message(&self, payload: Rope) -> Message {
+        Message {
+            csid: self.csid,
+            type_id: self.type_id,
+            stream_id: self.stream_id,
+            timestamp: self.timestamp,
+            payload,
+        }
+    }
+
     /// All of the header of a chunk that goes on with a message here, if that is one byte.
     fn continuation(&self) -> Option<u8> {
         let is_one_byte = (2..64).contains(&self.csid) && self.extended.is_none();
