@@ -256,7 +256,7 @@ pub(super) fn audio_only(run: &Judged<'_>) -> Verdict {
         let is_fair = is_radio
             && of(connection.dialed.at) == of(playing.at + run.limits.unseen())
             && sounds(connection.dialed.at - slack, connection.dialed.at)
-            && sounds(connection.connected.map_or(by, |told| told.at), by)
+            && connection.connected.is_some_and(|told| told.at < by && sounds(told.at, by))
             && rate(&play.link, &play.link.down) >= topic.peak_second() * 12
             && by < run.end().min(connection.over_at())
             && run.is_undisturbed(connection, connection.dialed.at, by);
