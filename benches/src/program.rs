@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -107,6 +108,17 @@ impl Server {
         command.args(["watch", &url, &format!("-n={count}"), &format!("--seconds={seconds}")]);
         command.stdout(Stdio::piped());
         Ok(command)
+    }
+
+    /// The body of its answer to a request for `path`.
+    pub fn get(&self, path: &str) -> anyhow::Result<String> {
+        let mut socket = TcpStream::connect(&self.http)?;
+        write!(socket, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.http)?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
+        ensure!(head.contains(" 200 "), "{path}: {head}");
+        Ok(body.to_owned())
     }
 
     /// Resident memory that is the server's own, in bytes: neither files nor anything shared.

@@ -45,6 +45,9 @@ impl Default for BlockLimits {
     }
 }
 
+/// Bytes of the block of a connection that rests: thirty acknowledgements.
+const REST_LEN: usize = 512;
+
 /// What a pool holds and what it had to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockCounters {
@@ -169,6 +172,15 @@ impl BlockPool {
         self.with_room(wanted)
     }
 
+    /// Gives the block up for a small one, because little will come from now on: a player's
+    /// acknowledgements. If more comes, blocks grow again. What was received has to be taken before.
+    pub fn rest(&mut self) {
+        assert!(self.current.is_empty(), "what was received and not taken would be lost");
+        (self.current, self.current_len) = (BytesMut::new(), 0);
+        self.next_len = REST_LEN.min(self.limits.block_len);
+        self.tell();
+    }
+
     fn with_room(&mut self, len: usize) -> &mut BytesMut {
         if self.room() < len {
             assert!(self.current.is_empty(), "take what was received before asking for more room");
@@ -230,8 +242,10 @@ impl BlockPool {
     }
 
     fn replace_current(&mut self) {
-        // Nobody reads from it any more: start over where it began.
-        if self.current_len >= self.next_len && self.current.try_reclaim(self.current_len) {
+        // Nobody reads from it any more: start over where it began. It need not grow, either, for
+        // one whose last read left room in it.
+        let suffices = self.current_len >= self.next_len || self.room() > 0;
+        if suffices && self.current.try_reclaim(self.current_len) {
             self.counters.reclaimed += 1;
             return;
         }
@@ -321,6 +335,22 @@ mod tests {
         }
         assert!(pool.counters().allocated <= 4, "{:?}", pool.counters());
         assert_eq!(pool.counters().held_blocks, 1);
+    }
+
+    #[test]
+    fn a_connection_that_says_little_keeps_a_small_block() {
+        let mut pool = BlockPool::new(limits());
+        drop(receive(&mut pool, 64 << 10));
+        pool.rest();
+        for _ in 0..10_000 {
+            drop(receive(&mut pool, 16));
+        }
+        assert_eq!(pool.counters().held_bytes, REST_LEN);
+        // And one that says more than that has larger ones again.
+        for _ in 0..10 {
+            drop(receive(&mut pool, 64 << 10));
+        }
+        assert_eq!(pool.counters().held_bytes, limits().block_len);
     }
 
     #[test]

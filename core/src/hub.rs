@@ -8,6 +8,7 @@
 //! For every subscriber, at every moment: published = delivered + lag + unsent.
 
 mod cursor;
+mod given;
 mod ring;
 mod subscriber;
 mod topic;

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
@@ -273,9 +273,11 @@ async fn accept<N: Net, F>(
 
 /// Serves one connection. A bug that panics costs this connection and no other, and the log says
 /// whose it was.
-async fn contain(peer: SocketAddr, serving: impl Future<Output = ()>) {
-    let mut serving = pin!(serving);
-    std::future::poll_fn(|cx| {
+fn contain(peer: SocketAddr, serving: impl Future<Output = ()>) -> impl Future<Output = ()> {
+    // In a box, because a task has room for what it is given and for what it makes of it: a
+    // connection would be in memory twice.
+    let mut serving = Box::pin(serving);
+    std::future::poll_fn(move |cx| {
         // What it shares with others stays usable: locks ignore poison, and `Drop` cleans up.
         match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
             Ok(polled) => polled,
@@ -285,7 +287,6 @@ async fn contain(peer: SocketAddr, serving: impl Future<Output = ()>) {
             }
         }
     })
-    .await;
 }
 
 /// Ends a stream whose publisher vanished and does not return within the grace period.

@@ -5,6 +5,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::cursor::Cursor;
+use super::given::GivenLists;
 use super::ring::{Class, Ring};
 use super::{Counters, HubLimits, Kind, Policy, StreamKey, SubscriberInfo, TopicInfo};
 use crate::flv::{Tag, TagKind};
@@ -36,6 +37,7 @@ pub(crate) struct State {
     pub(crate) end_number: u64,
     logs: [Option<SharedLog>; Protocol::ALL.len()],
     slots: Vec<Option<Slot>>,
+    pub(super) given: GivenLists,
     /// Added to the timestamps of this session, so that time goes on where the last one stopped.
     shift: Option<u32>,
     last_push: Option<Instant>,
@@ -90,6 +92,7 @@ impl Topic {
             end_number: 0,
             logs: [const { None }; Protocol::ALL.len()],
             slots: Vec::new(),
+            given: GivenLists::default(),
             shift: None,
             last_push: None,
             newest_timestamp: Timestamp::ZERO,

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use super::cursor::{Cursor, HeadersDue, Step};
+use super::given::GivenTag;
 use super::topic::{SharedTopic, State};
 use super::{Counters, Hub, Lag, Receive};
 use crate::flv::{Tag, TagKind, VideoCodec, VideoHeader};
@@ -52,16 +53,9 @@ pub struct Batch {
     slices: SmallVec<[Bytes; 4]>,
     /// Bytes at the front that are headers for this viewer, not tags of the stream.
     headers_len: usize,
-    tags: SmallVec<[GivenTag; 8]>,
+    /// Lent by the topic; empty while it waits.
+    tags: Vec<GivenTag>,
     lags: SmallVec<[Lag; 1]>,
-}
-
-#[derive(Clone, Copy)]
-struct GivenTag {
-    /// Where it ends in the batch.
-    end: usize,
-    payload_len: u32,
-    is_orphan: bool,
 }
 
 impl Batch {
@@ -92,9 +86,6 @@ impl Batch {
         self.lags.clear();
     }
 }
-
-/// Tags for which a batch keeps its room: 350 ms of picture and sound, in 512 bytes.
-const TAGS_KEPT_MAX: usize = 32;
 
 /// What a viewer's next bytes are.
 pub enum Next<'a> {
@@ -161,6 +152,9 @@ impl Viewer {
                     self.batch.lags.push(lag);
                 }
                 Step::Tag(number) => {
+                    if self.batch.tags.capacity() == 0 {
+                        self.batch.tags = state.given.lend();
+                    }
                     self.take_tags(&state, number, len_max);
                     break None;
                 }
@@ -174,6 +168,9 @@ impl Viewer {
             }
         };
         let wait = self.batch.is_empty() && end.is_none();
+        if wait {
+            state.given.give_back(std::mem::take(&mut self.batch.tags));
+        }
         state.note(self.slot, &self.cursor, wait.then_some(cx.waker()));
         drop(state);
         if !self.batch.is_empty() {
@@ -210,6 +207,7 @@ impl Viewer {
             self.forget_taken();
             return;
         }
+        // Kept for its capacity.
         let mut tags = std::mem::take(&mut self.batch.tags);
         let whole = tags.partition_point(|tag| tag.end <= written);
         self.count(&tags[..whole]);
@@ -220,11 +218,8 @@ impl Viewer {
             }
             self.forget_taken();
         }
-        // A tick's worth of room is used again; that of a whole GOP would be kept for one join.
-        if tags.capacity() <= TAGS_KEPT_MAX {
-            tags.clear();
-            self.batch.tags = tags;
-        }
+        tags.clear();
+        self.batch.tags = tags;
     }
 
     /// Only the log can give again what was not written; tags encoded for this viewer alone are

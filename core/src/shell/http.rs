@@ -40,14 +40,15 @@ pub(super) async fn serve<S: Stream>(
 ) {
     let timeout = shared.config.http_header_timeout;
     let io = TokioIo::new(StallGuard::new(stream, shared.clone()));
-    let others = TowerToHyperService::new(router(shared.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (shared, others) = (shared.clone(), others.clone());
+        let shared = shared.clone();
         async move {
-            match stream_of(&request) {
-                Some(path) => Ok(media(shared, peer, path, &request).await),
-                None => others.call(request).await.map(|response| response.map(Body::from)),
+            if let Some(path) = stream_of(&request) {
+                return Ok(media(shared, peer, path, &request).await);
             }
+            // Made when it is needed: thousands of players would each hold one.
+            let others = TowerToHyperService::new(router(shared));
+            others.call(request).await.map(|response| response.map(Body::from))
         }
     });
     let connection = http1::Builder::new()

@@ -245,7 +245,12 @@ impl<S: Stream> Connection<S> {
             return self.rtmp.refuse_play(stream_id, "NetStream.Play.Failed", reason);
         }
         match Player::begin(&self.shared, now, stream_id, key, query, &self.peer) {
-            Ok(player) => self.player = Some(player),
+            Ok(player) => {
+                self.player = Some(player);
+                if self.ingest.is_empty() {
+                    self.blocks.rest();
+                }
+            }
             Err(error) => {
                 self.rtmp.refuse_play(stream_id, "NetStream.Play.Failed", &error.to_string())
             }

@@ -13,7 +13,7 @@ use forebay::shell::net::{Net, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Bytes that one direction of a connection holds.
+/// Bytes that one direction of a connection holds, unless the test says otherwise.
 const WINDOW: usize = 256 << 10;
 
 type Arrival = (MemStream, SocketAddr);
@@ -21,6 +21,15 @@ type Arrival = (MemStream, SocketAddr);
 #[derive(Clone, Default)]
 pub(crate) struct MemNet {
     shared: Arc<Mutex<Ports>>,
+    window: Option<usize>,
+}
+
+impl MemNet {
+    /// A network whose connections hold so many bytes in each direction.
+    #[allow(dead_code, reason = "not every test needs a wide one")]
+    pub(crate) fn with_window(window: usize) -> Self {
+        Self { window: Some(window), ..Self::default() }
+    }
 }
 
 #[derive(Default)]
@@ -77,7 +86,7 @@ impl Net for MemNet {
     }
 
     async fn connect(&self, _host: &str, port: u16) -> io::Result<MemStream> {
-        let (ours, theirs) = tokio::io::duplex(WINDOW);
+        let (ours, theirs) = tokio::io::duplex(self.window.unwrap_or(WINDOW));
         let mut ports = self.shared.lock().unwrap();
         ports.connections += 1;
         let peer = SocketAddr::from(([10, 0, 0, 1], 1024 + ports.connections));

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use forebay::shell::net::Net as _;
 use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
@@ -143,6 +144,12 @@ impl Peer {
     #[allow(dead_code, reason = "not every test counts")]
     pub(crate) fn server_calls(&self) -> Calls {
         self.stream.peer_calls.lock().unwrap().clone()
+    }
+
+    /// The same, for whoever gives the peer away.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub(crate) fn shared_calls(&self) -> Arc<Mutex<Calls>> {
+        self.stream.peer_calls.clone()
     }
 
     /// Says goodbye and closes.

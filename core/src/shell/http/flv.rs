@@ -88,7 +88,7 @@ pub(super) async fn play(
     let (has_audio, has_video) = viewer.has_audio_video();
     let file_header = file::file_header(has_audio || !has_video, has_video || !has_audio);
     let file_header = Some(Bytes::copy_from_slice(&file_header));
-    let body = FlvBody { watched, file_header, taken_len: 0, write_len_max: play.write_len_max };
+    let body = FlvBody { watched, file_header, write_len_max: play.write_len_max };
     let mut response = Response::new(Body::Stream(Box::new(body)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
@@ -114,8 +114,6 @@ pub(super) struct FlvBody {
     watched: Watched,
     /// Before anything else.
     file_header: Option<Bytes>,
-    /// Bytes of the batch that hyper has, to be counted once it asks for more.
-    taken_len: usize,
     write_len_max: usize,
 }
 
@@ -129,16 +127,14 @@ impl http_body::Body for FlvBody {
     ) -> Poll<Option<Result<Frame<Slices>, Infallible>>> {
         let body = &mut *self;
         let Watched { viewer, log } = &mut body.watched;
-        if body.taken_len > 0 {
-            viewer.advance(std::mem::take(&mut body.taken_len));
-        }
         match viewer.poll_batch(cx, body.write_len_max) {
             Poll::Ready(Next::Batch(batch)) => {
                 log.lags(batch.lags());
-                body.taken_len = batch.len();
-                let slices =
-                    body.file_header.take().into_iter().chain(batch.slices().iter().cloned());
-                Poll::Ready(Some(Ok(Frame::data(slices.collect()))))
+                let len = batch.len();
+                let slices = batch.slices().iter().cloned();
+                let frame = body.file_header.take().into_iter().chain(slices).collect();
+                viewer.advance(len);
+                Poll::Ready(Some(Ok(Frame::data(frame))))
             }
             Poll::Ready(Next::End | Next::Disconnected) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
