@@ -2,6 +2,7 @@
 
 pub mod floor;
 pub mod helpers;
+pub mod join;
 pub mod loopback;
 pub mod measured;
 pub mod obs;
@@ -10,3 +11,5 @@ pub mod process;
 pub mod publisher;
 pub mod server;
 pub mod sink;
+pub mod syscalls;
+pub mod turn;

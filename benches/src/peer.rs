@@ -1,6 +1,6 @@
 //! An RTMP client on a blocking socket, without a runtime.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,9 @@ const CHUNK_SIZE: u32 = 4096;
 /// A server that says nothing for so long is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Bytes read with one call.
+const BUFFER_LEN: usize = 64 << 10;
+
 /// One connection to a server on this machine that publishes or plays `live/NAME`.
 pub struct Peer {
     socket: TcpStream,
@@ -26,16 +29,26 @@ pub struct Peer {
 impl Peer {
     /// Connects, and waits until the server has accepted.
     pub fn open(port: u16, role: Role, name: &str) -> anyhow::Result<Self> {
+        Self::open_seeing(port, role, name, &mut |_| {})
+    }
+
+    /// The same, and shows the tags that came with the answer.
+    pub fn open_seeing(
+        port: u16,
+        role: Role,
+        name: &str,
+        see: &mut impl FnMut(Tag),
+    ) -> anyhow::Result<Self> {
         let url: Url = format!("rtmp://127.0.0.1:{port}/live/{name}").parse()?;
         let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let options = ClientOptions { chunk_size: CHUNK_SIZE, ..ClientOptions::default() };
         let rtmp = ClientConnection::new(Instant::now(), role, &url, 7, options);
-        let mut peer = Self { socket, rtmp, is_started: false, buffer: vec![0; 16 << 10] };
-        peer.drain(&mut |_| {})?;
+        let mut peer = Self { socket, rtmp, is_started: false, buffer: vec![0; BUFFER_LEN] };
+        peer.drain(see)?;
         while !peer.is_started {
-            peer.receive(&mut |_| {}).with_context(|| format!("{role:?} {url}"))?;
+            peer.receive(see).with_context(|| format!("{role:?} {url}"))?;
         }
         Ok(peer)
     }
@@ -84,10 +97,5 @@ impl Peer {
     /// The socket alone: whatever comes now is for somebody who does not read RTMP.
     pub fn into_socket(self) -> TcpStream {
         self.socket
-    }
-
-    /// Bounds how long [`receive`](Self::receive) waits.
-    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
-        self.socket.set_read_timeout(Some(patience))
     }
 }

@@ -16,7 +16,8 @@ pub fn spawn_on(core: usize, command: &mut Command) -> anyhow::Result<Child> {
         // A child inherits the affinity of the thread that starts it.
         sched_setaffinity(None, &only)?;
     }
-    let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()));
+    let child =
+        command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()));
     sched_setaffinity(None, &before)?;
     child
 }

@@ -11,7 +11,6 @@
 //! A turn does not count if bytes are missing at its end, if a viewer lost tags, or if the sink had
 //! no CPU time left (`SINK_LOAD_MAX`).
 
-use std::thread;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -20,10 +19,11 @@ use comfy_table::{Table, presets};
 use forebay::flv::Tag;
 use forebay_benches::floor::Floor;
 use forebay_benches::measured::{measured, unmeasured};
-use forebay_benches::process::{cpu_s, stay_on};
+use forebay_benches::process::stay_on;
 use forebay_benches::publisher::Publisher;
 use forebay_benches::server::Server;
 use forebay_benches::sink::{Group, Sink};
+use forebay_benches::turn::{self, Turn};
 use forebay_benches::{helpers, obs};
 
 /// Cores of the writers and of everybody else.
@@ -116,15 +116,6 @@ impl Round {
     }
 }
 
-struct Turn {
-    /// CPU seconds of the writer.
-    per_gb: f64,
-    /// CPU seconds of the sink, per second.
-    sink_load: f64,
-    /// Every viewer received everything.
-    is_complete: bool,
-}
-
 /// Both writers with their viewers.
 struct Bench<'a> {
     sink: Sink,
@@ -156,8 +147,7 @@ fn measure(
     let floor = Floor::start(WRITERS)?;
     let read = sink.connect(floor.port(), viewers)?;
     let duration = Duration::from_secs_f64(args.seconds);
-    let mut bench =
-        Bench { sink, server, played, publisher, floor, read, coalesce_ms, duration };
+    let mut bench = Bench { sink, server, played, publisher, floor, read, coalesce_ms, duration };
     // What the first turn has to warm up does not count.
     bench.round()?;
     (0..args.rounds).map(|_| bench.round()).collect()
@@ -171,7 +161,14 @@ impl Bench<'_> {
     fn turn_of_server(&mut self) -> anyhow::Result<Turn> {
         let (pid, publisher, duration) = (self.server.pid, &mut self.publisher, self.duration);
         let publish = || Ok(publisher.publish(duration)?.bytes);
-        let turn = turn(&mut self.sink, self.played, pid, duration, self.coalesce_ms, publish)?;
+        let turn = turn::take(
+            &mut self.sink,
+            self.played,
+            pid,
+            duration,
+            settle(self.coalesce_ms),
+            publish,
+        )?;
         let lag = self.server.lag_tags()?;
         ensure!(lag == 0, "viewers lost {lag} tags: this machine cannot serve so many");
         Ok(turn)
@@ -179,31 +176,13 @@ impl Bench<'_> {
 
     fn turn_of_floor(&mut self) -> anyhow::Result<Turn> {
         let (pid, floor, duration) = (self.floor.pid(), &mut self.floor, self.duration);
-        let coalesce_ms = self.coalesce_ms;
+        let (coalesce_ms, settle) = (self.coalesce_ms, settle(self.coalesce_ms));
         let write = || floor.write(duration, coalesce_ms);
-        turn(&mut self.sink, self.read, pid, duration, coalesce_ms, write)
+        turn::take(&mut self.sink, self.read, pid, duration, settle, write)
     }
 }
 
-/// One turn: `publish` says how many bytes each viewer should get, at least.
-fn turn(
-    sink: &mut Sink,
-    viewers: Group,
-    writer: u32,
-    duration: Duration,
-    coalesce_ms: u64,
-    publish: impl FnOnce() -> anyhow::Result<u64>,
-) -> anyhow::Result<Turn> {
-    sink.received(viewers)?;
-    let before = (cpu_s(writer)?, cpu_s(sink.pid())?);
-    let published = publish()?;
-    // The last flush, and a moment for its bytes to arrive.
-    thread::sleep(Duration::from_millis(coalesce_ms + 150));
-    let after = (cpu_s(writer)?, cpu_s(sink.pid())?);
-    let received = sink.received(viewers)?;
-    Ok(Turn {
-        per_gb: (after.0 - before.0) * 1e9 / received.total as f64,
-        sink_load: (after.1 - before.1) / duration.as_secs_f64(),
-        is_complete: received.least >= published && received.closed == 0,
-    })
+/// The last flush, and a moment for its bytes to arrive.
+fn settle(coalesce_ms: u64) -> Duration {
+    Duration::from_millis(coalesce_ms + 150)
 }

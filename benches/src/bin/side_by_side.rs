@@ -1,0 +1,261 @@
+//! How does the server compare with nginx and its RTMP module, on the same machine in the same run?
+//!
+//! Both are processes of their own on one core, as they are installed, but for addresses; nginx has
+//! one worker. Viewers and the encoder, a recorded OBS stream of 6 Mbit/s in real time, are on the
+//! other core. The two take turns, and what a ratio compares are medians of turns:
+//!
+//! - CPU time per GB that viewers receive: as in `fanout`, ours with its default `hub.coalesce_ms`.
+//! - Write calls per viewer and second: strace, attached for a turn with few viewers.
+//! - Memory per viewer: what the process grew by while they joined and watched for a turn, when some
+//!   had watched for long: what a stream costs whoever watches is not theirs. nginx's queues are.
+//! - CPU time of ingest: a turn without viewers, per second of the stream.
+//! - Joins, spread over a GOP: from connecting to the last byte of the first keyframe. nginx keeps
+//!   no GOP, so its joiners wait for the next one: that is what a viewer has of it.
+
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use comfy_table::{Table, presets};
+use forebay::flv::Tag;
+use forebay_benches::join::{By, join};
+use forebay_benches::measured::{measured, unmeasured};
+use forebay_benches::process::{cpu_s, rss_bytes, stay_on};
+use forebay_benches::publisher::Publisher;
+use forebay_benches::server::Server;
+use forebay_benches::sink::{Group, Sink};
+use forebay_benches::syscalls::Strace;
+use forebay_benches::turn::{self, median, percentile};
+use forebay_benches::{helpers, obs};
+
+/// Cores of the servers and of everybody else.
+const SERVERS: usize = 0;
+const OTHERS: usize = 1;
+/// Viewers while strace is attached, which would be the bottleneck of more.
+const TRACED_VIEWERS: usize = 10;
+/// A write of at least so many bytes is media: nothing that a server says for itself is as long, and
+/// the clip's sounds are longer.
+const MEDIA_LEN_MIN: u64 = 300;
+/// A write of at least so many bytes has the keyframe in it, or the beginning of one.
+const KEYFRAME_LEN_MIN: u64 = 10_000;
+/// Longer than our `hub.history_ms`: from then on a stream's memory does not grow.
+const WARM_UP: Duration = Duration::from_secs(11);
+/// What the last flush may take.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Ratios, by the name of the budget.
+const RATIOS: [(&str, &str); 5] = [
+    ("side_by_side.cpu_per_gb_over_nginx", "CPU s per GB delivered"),
+    ("side_by_side.writes_over_nginx", "writes per viewer-second"),
+    ("side_by_side.memory_over_nginx", "KiB per viewer"),
+    ("ingest.cpu_over_nginx", "ingest CPU ms per stream-second"),
+    ("joins.p50_over_nginx", "join p50 ms, RTMP"),
+];
+
+/// Measures the server against nginx-rtmp.
+#[derive(Parser)]
+struct Args {
+    /// Number of viewers.
+    #[arg(long, default_value_t = 300)]
+    viewers: usize,
+    /// Turns of each server.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Length of a turn.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Joins of each protocol, spread over a GOP of 2 s.
+    #[arg(long, default_value_t = 50)]
+    joins: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    if let Some(done) = helpers::run_if_asked() {
+        return done;
+    }
+    let args = Args::parse();
+    stay_on(OTHERS)?;
+    let clip = obs::clip()?;
+    let ours = Server::forebay(Some(SERVERS), &["rtmp.publish_idle_timeout_ms=600000"])?;
+    let theirs = Server::nginx(SERVERS);
+    let mut sides = vec![Side::open(ours, &clip, &args)?];
+    match theirs {
+        Ok(theirs) => sides.push(Side::open(theirs, &clip, &args)?),
+        Err(error) => {
+            RATIOS.iter().for_each(|(name, _)| unmeasured(name, &error.to_string()));
+        }
+    }
+    for _ in 0..args.rounds {
+        sides.iter_mut().try_for_each(Side::ingest)?;
+    }
+    sides.iter_mut().try_for_each(|side| side.join_all(args.joins))?;
+    sides.iter_mut().try_for_each(Side::trace)?;
+    sides.iter_mut().try_for_each(|side| side.fill(args.viewers))?;
+    for _ in 0..args.rounds {
+        sides.iter_mut().try_for_each(Side::serve)?;
+    }
+    report(&sides);
+    Ok(())
+}
+
+/// One server with its encoder and its viewers, and what was measured of it.
+struct Side<'a> {
+    server: Server,
+    publisher: Publisher<'a>,
+    sink: Sink,
+    viewers: Option<Group>,
+    duration: Duration,
+    ingest_ms: Vec<f64>,
+    joins_ms: Vec<f64>,
+    http_joins_ms: Vec<f64>,
+    writes_before_keyframe: Option<usize>,
+    writes: f64,
+    viewer_kib: f64,
+    per_gb: Vec<f64>,
+}
+
+impl<'a> Side<'a> {
+    fn open(server: Server, clip: &'a [Tag], args: &Args) -> anyhow::Result<Self> {
+        let mut publisher = Publisher::start(server.rtmp_port, "cam", clip)?;
+        // Whatever is allocated once is so when there is a GOP, and history for the slow.
+        publisher.publish(WARM_UP)?;
+        Ok(Self {
+            server,
+            publisher,
+            sink: Sink::start(OTHERS)?,
+            viewers: None,
+            duration: Duration::from_secs_f64(args.seconds),
+            ingest_ms: Vec::new(),
+            joins_ms: Vec::new(),
+            http_joins_ms: Vec::new(),
+            writes_before_keyframe: None,
+            writes: f64::NAN,
+            viewer_kib: f64::NAN,
+            per_gb: Vec::new(),
+        })
+    }
+
+    fn ingest(&mut self) -> anyhow::Result<()> {
+        let before = cpu_s(self.server.pid)?;
+        self.publisher.publish(self.duration)?;
+        let ms = (cpu_s(self.server.pid)? - before) * 1e3;
+        self.ingest_ms.push(ms / self.duration.as_secs_f64());
+        Ok(())
+    }
+
+    fn join_all(&mut self, count: usize) -> anyhow::Result<()> {
+        self.joins_ms = self.join_by(By::Rtmp, self.server.rtmp_port, count)?;
+        if let Some(port) = self.server.http_port {
+            self.http_joins_ms = self.join_by(By::Http, port, count)?;
+        }
+        Ok(())
+    }
+
+    fn join_by(&mut self, by: By, port: u16, count: usize) -> anyhow::Result<Vec<f64>> {
+        let gop = Duration::from_secs(2);
+        let publisher = &mut self.publisher;
+        thread::scope(|scope| {
+            // The last to join may wait for a whole GOP.
+            let publishing = scope.spawn(move || publisher.publish(3 * gop));
+            let joins: Vec<_> = (0..count as u32)
+                .map(|index| {
+                    scope.spawn(move || {
+                        thread::sleep(Duration::from_millis(500) + gop * index / count as u32);
+                        join(by, port, "cam")
+                    })
+                })
+                .collect();
+            let joined = joins.into_iter().map(|join| {
+                let took = join.join().map_err(|_| anyhow::anyhow!("a joiner panicked"))??;
+                Ok(took.as_secs_f64() * 1e3)
+            });
+            let joined = joined.collect();
+            publishing.join().map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
+            joined
+        })
+    }
+
+    fn trace(&mut self) -> anyhow::Result<()> {
+        let viewers = self.sink.play(self.server.rtmp_port, "cam", TRACED_VIEWERS)?;
+        self.publisher.publish(Duration::from_millis(500))?;
+        let strace = Strace::attach(self.server.pid)?;
+        self.publisher.publish(self.duration)?;
+        thread::sleep(SETTLE);
+        let writes = strace.detach()?.send_count(MEDIA_LEN_MIN);
+        self.writes = writes as f64 / TRACED_VIEWERS as f64 / self.duration.as_secs_f64();
+        self.sink.close(viewers)?;
+        if self.server.http_port.is_some() {
+            thread::sleep(SETTLE);
+            let strace = Strace::attach(self.server.pid)?;
+            join(By::Rtmp, self.server.rtmp_port, "cam")?;
+            thread::sleep(SETTLE);
+            self.writes_before_keyframe = strace.detach()?.sends_before(KEYFRAME_LEN_MIN);
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, count: usize) -> anyhow::Result<()> {
+        let first = self.sink.play(self.server.rtmp_port, "cam", TRACED_VIEWERS)?;
+        self.publisher.publish(WARM_UP)?;
+        let before = rss_bytes(self.server.pid)?;
+        let viewers = self.sink.play(self.server.rtmp_port, "cam", count)?;
+        self.publisher.publish(self.duration)?;
+        thread::sleep(SETTLE);
+        let grown = rss_bytes(self.server.pid)?.saturating_sub(before);
+        self.viewer_kib = grown as f64 / 1024.0 / count as f64;
+        self.viewers = Some(viewers);
+        self.sink.close(first)
+    }
+
+    fn serve(&mut self) -> anyhow::Result<()> {
+        let Some(viewers) = self.viewers else { return Ok(()) };
+        let (publisher, duration, pid) = (&mut self.publisher, self.duration, self.server.pid);
+        let publish = || Ok(publisher.publish(duration)?.bytes);
+        let turn = turn::take(&mut self.sink, viewers, pid, duration, SETTLE, publish)?;
+        if turn.is_complete {
+            self.per_gb.push(turn.per_gb);
+        }
+        Ok(())
+    }
+
+    fn values(&self) -> [f64; 5] {
+        [
+            median(self.per_gb.iter().copied()),
+            self.writes,
+            self.viewer_kib,
+            median(self.ingest_ms.iter().copied()),
+            percentile(&self.joins_ms, 50),
+        ]
+    }
+}
+
+fn report(sides: &[Side<'_>]) {
+    let ours = &sides[0];
+    for (name, joins) in [("joins", &ours.joins_ms), ("joins_http", &ours.http_joins_ms)] {
+        measured(&format!("{name}.p50_ms"), percentile(joins, 50));
+        measured(&format!("{name}.p99_ms"), percentile(joins, 99));
+    }
+    match ours.writes_before_keyframe {
+        Some(writes) => measured("joins.writes_before_keyframe", writes as f64),
+        None => unmeasured("joins.writes_before_keyframe", "no write had a keyframe in it"),
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(["", "Forebay", "nginx-rtmp", "ratio"]);
+    let theirs = sides.get(1).map(Side::values);
+    for (index, (name, what)) in RATIOS.into_iter().enumerate() {
+        let our_value = ours.values()[index];
+        let their_value = theirs.map_or(f64::NAN, |values| values[index]);
+        if theirs.is_some() {
+            measured(name, our_value / their_value);
+        }
+        let numbers = [our_value, their_value, our_value / their_value];
+        let cells = numbers.map(|number| format!("{number:.3}"));
+        table.add_row([what.to_owned()].into_iter().chain(cells));
+    }
+    let p99 = [
+        percentile(&ours.joins_ms, 99),
+        sides.get(1).map_or(f64::NAN, |side| percentile(&side.joins_ms, 99)),
+    ];
+    let cells = [p99[0], p99[1], p99[0] / p99[1]].map(|number| format!("{number:.3}"));
+    table.add_row(["join p99 ms, RTMP".to_owned()].into_iter().chain(cells));
+    println!("{table}");
+}
