@@ -88,7 +88,7 @@ fn write(
     tick_ms: u64,
 ) -> anyhow::Result<u64> {
     let mut encoder = Encoder::new(Protocol::Rtmp, Encoder::RTMP_STREAM_ID);
-    let mut frames = clip.iter().cycle().map(|tag| {
+    let frames = clip.iter().cycle().map(|tag| {
         let mut bytes = Vec::new();
         encoder.encode(tag, &mut bytes);
         (tag.clone(), bytes)
@@ -96,7 +96,7 @@ fn write(
     // Encoded before the clock starts, as many as there will be.
     let mut clock = Clock::start(Instant::now());
     let mut pending = VecDeque::new();
-    while let Some((tag, bytes)) = frames.next() {
+    for (tag, bytes) in frames {
         let at = clock.at(&tag);
         if at > duration {
             break;

@@ -1,20 +1,41 @@
 //! A recording of OBS, as it sends it and as the server receives it.
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use forebay::blocks::{BlockLimits, BlockPool};
-use forebay::flv::{Tag, file::FileReader};
+use forebay::flv::{Tag, TagRole, file::FileReader};
 use forebay::rtmp::chunk::{ChunkLimits, ChunkReader, ChunkWriter, MessageHeader};
 use forebay::rtmp::message::message_type;
 use forebay::time::Timestamp;
 
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/flv/obs-1080p30-cbr6000.flv");
+const LIGHT_CLIP: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/flv/obs-360p30-muted.flv");
 /// What OBS announces.
 const CHUNK_SIZE: u32 = 4096;
 
 /// 1080p30 at 6 Mbit/s.
 pub fn clip() -> anyhow::Result<Vec<Tag>> {
+    read(CLIP)
+}
+
+/// 300 kbit/s, in as many tags: 360p30, whose pictures between keyframes are cut short. Nobody who
+/// measures decodes them.
+pub fn light_clip() -> anyhow::Result<Vec<Tag>> {
+    let mut clip = read(LIGHT_CLIP)?;
+    for tag in &mut clip {
+        if matches!(tag.role(), TagRole::InterFrame { .. }) {
+            let kept = tag.payload.len() * 11 / 20;
+            let bytes: Vec<u8> = tag.payload.slices().flatten().copied().take(kept).collect();
+            tag.payload = Bytes::from(bytes).into();
+        }
+    }
+    Ok(clip)
+}
+
+fn read(file: &'static str) -> anyhow::Result<Vec<Tag>> {
     let mut reader = FileReader::strict();
-    reader.push(std::fs::read(CLIP).context(CLIP)?.into());
+    reader.push(std::fs::read(file).context(file)?.into());
     let mut clip = Vec::new();
     while let Some(found) = reader.next_tag()? {
         clip.push(found.tag);

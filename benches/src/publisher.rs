@@ -1,6 +1,7 @@
 //! An encoder in real time: a clip over and over, each tag when its time has come.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -94,5 +95,65 @@ impl<'a> Publisher<'a> {
             self.peer.send(&tag)?;
             self.next = (self.next + 1) % self.clip.len();
         }
+    }
+}
+
+/// Many encoders of one clip, each with a connection, in one thread.
+pub struct Crowd<'a> {
+    members: Vec<Member>,
+    clip: &'a [Tag],
+    /// Who is next, and when, counted from the start of the crowd's own time.
+    due: BinaryHeap<Reverse<(Duration, usize)>>,
+    now: Duration,
+}
+
+struct Member {
+    peer: Peer,
+    next: usize,
+    clock: Clock,
+    /// How much later than the first it began, so that they do not all send at once.
+    offset: Duration,
+}
+
+impl<'a> Crowd<'a> {
+    /// Begins to publish `live/NAME0` and so on.
+    pub fn start(port: u16, name: &str, count: usize, clip: &'a [Tag]) -> anyhow::Result<Self> {
+        let mut members = Vec::new();
+        let mut due = BinaryHeap::new();
+        for index in 0..count {
+            let peer = Peer::open(port, Role::Publish, &format!("{name}{index}"))?;
+            let offset = Duration::from_secs(1) * index as u32 / count as u32;
+            due.push(Reverse((offset, index)));
+            members.push(Member { peer, next: 0, clock: Clock::start(Instant::now()), offset });
+        }
+        Ok(Self { members, clip, due, now: Duration::ZERO })
+    }
+
+    /// Publishes for so long. Says how late the latest tag was.
+    pub fn publish(&mut self, duration: Duration) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let end = self.now + duration;
+        let mut latest = Duration::ZERO;
+        while let Some(&Reverse((at, index))) = self.due.peek()
+            && at <= end
+        {
+            let elapsed = begun.elapsed();
+            let wait = (at - self.now).saturating_sub(elapsed);
+            match wait.is_zero() {
+                true => latest = latest.max(elapsed - (at - self.now)),
+                false => thread::sleep(wait),
+            }
+            self.due.pop();
+            let member = &mut self.members[index];
+            let tag = &self.clip[member.next];
+            let timestamp = Timestamp::from_ms((at - member.offset).as_millis() as u32);
+            member.peer.send(&Tag { timestamp, ..tag.clone() })?;
+            member.clock.at(tag);
+            member.next = (member.next + 1) % self.clip.len();
+            let next = member.clock.at(&self.clip[member.next]);
+            self.due.push(Reverse((member.offset + next, index)));
+        }
+        self.now = end;
+        Ok(latest)
     }
 }

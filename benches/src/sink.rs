@@ -120,9 +120,8 @@ pub fn run() -> anyhow::Result<()> {
             Ok(vec![])
         }
         ["count", group] => {
-            let group = group.parse()?;
+            let group = group.parse::<u64>()?;
             let (mut total, mut least, mut closed) = (0, u64::MAX, 0);
-            #[expect(clippy::iter_over_hash_type, reason = "sums and a minimum")]
             for socket in lock(&sockets).values_mut().filter(|socket| socket.group == group) {
                 total += socket.received;
                 least = least.min(socket.received);

@@ -72,8 +72,11 @@ impl Calls {
     /// Of the connection that was accepted last: how many calls sent something before the first
     /// that sent at least `len` bytes.
     pub fn sends_before(&self, len: u64) -> Option<usize> {
-        let accept = self.lines.lines().rev().find(|line| line.contains("accept"))?;
-        let accepted: u32 = accept.rsplit_once("= ")?.1.split(' ').next()?.parse().ok()?;
+        let accepted = |line: &str| -> Option<u32> {
+            let call = line.split_once("accept")?.1;
+            call.rsplit_once("= ")?.1.split(' ').next()?.parse().ok()
+        };
+        let accepted = self.lines.lines().rev().find_map(accepted)?;
         self.sends().filter(|(fd, _)| *fd == accepted).position(|(_, sent)| sent >= len)
     }
 }

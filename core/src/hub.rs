@@ -486,8 +486,10 @@ impl Publisher {
             return Err(Superseded { key: self.topic.key().clone() });
         }
         state.push(now, tag, pinned);
+        // Who joins sees all that was pushed before.
+        let is_awaited = state.has_subscribers();
         drop(state);
-        if self.flush_at.is_none() {
+        if self.flush_at.is_none() && is_awaited {
             // Adaptive: after a pause the first tag goes at once, and those behind it together.
             self.flush_at =
                 Some(self.last_flush.map_or(now, |last| (last + self.coalesce).max(now)));
@@ -495,9 +497,16 @@ impl Publisher {
         Ok(())
     }
 
-    /// When to call [`flush`](Self::flush); `None` if nothing was pushed since the last time.
+    /// When to call [`flush`](Self::flush); `None` if nothing was pushed since the last time, or
+    /// nobody is there to see it.
     pub fn flush_at(&self) -> Option<Instant> {
         self.flush_at
+    }
+
+    /// The earliest moment at which what is pushed from now on will be due, unless that is at once.
+    /// A timer that is set to it needs not be moved with the next tag.
+    pub fn next_flush_at(&self, now: Instant) -> Option<Instant> {
+        self.last_flush.map(|last| last + self.coalesce).filter(|at| *at > now)
     }
 
     /// Shows subscribers what was pushed, and wakes those who wait.

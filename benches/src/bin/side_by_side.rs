@@ -6,8 +6,8 @@
 //!
 //! - CPU time per GB that viewers receive: as in `fanout`, ours with its default `hub.coalesce_ms`.
 //! - Write calls per viewer and second: strace, attached for a turn with few viewers.
-//! - Memory per viewer: what the process grew by while they joined and watched for a turn. It is
-//!   what a viewer of a live stream costs, so nginx's queues are in it.
+//! - Memory per viewer: what the process grew by while they joined and watched for a turn, when some
+//!   had watched for long: what a stream costs whoever watches is not theirs. nginx's queues are.
 //! - CPU time of ingest: a turn without viewers, per second of the stream.
 //! - Joins, spread over a GOP: from connecting to the last byte of the first keyframe. nginx keeps
 //!   no GOP, so its joiners wait for the next one: that is what a viewer has of it.
@@ -38,6 +38,8 @@ const TRACED_VIEWERS: usize = 10;
 const MEDIA_LEN_MIN: u64 = 300;
 /// A write of at least so many bytes has the keyframe in it, or the beginning of one.
 const KEYFRAME_LEN_MIN: u64 = 10_000;
+/// Longer than our `hub.history_ms`: from then on a stream's memory does not grow.
+const WARM_UP: Duration = Duration::from_secs(11);
 /// What the last flush may take.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Ratios, by the name of the budget.
@@ -114,8 +116,8 @@ struct Side<'a> {
 impl<'a> Side<'a> {
     fn open(server: Server, clip: &'a [Tag], args: &Args) -> anyhow::Result<Self> {
         let mut publisher = Publisher::start(server.rtmp_port, "cam", clip)?;
-        // Whatever is allocated once is so behind some seconds.
-        publisher.publish(Duration::from_secs(3))?;
+        // Whatever is allocated once is so when there is a GOP, and history for the slow.
+        publisher.publish(WARM_UP)?;
         Ok(Self {
             server,
             publisher,
@@ -192,6 +194,8 @@ impl<'a> Side<'a> {
     }
 
     fn fill(&mut self, count: usize) -> anyhow::Result<()> {
+        let first = self.sink.play(self.server.rtmp_port, "cam", TRACED_VIEWERS)?;
+        self.publisher.publish(WARM_UP)?;
         let before = rss_bytes(self.server.pid)?;
         let viewers = self.sink.play(self.server.rtmp_port, "cam", count)?;
         self.publisher.publish(self.duration)?;
@@ -199,7 +203,7 @@ impl<'a> Side<'a> {
         let grown = rss_bytes(self.server.pid)?.saturating_sub(before);
         self.viewer_kib = grown as f64 / 1024.0 / count as f64;
         self.viewers = Some(viewers);
-        Ok(())
+        self.sink.close(first)
     }
 
     fn serve(&mut self) -> anyhow::Result<()> {

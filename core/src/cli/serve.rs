@@ -55,6 +55,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     for line in config.changes().lines() {
         tracing::info!("configured: {line}");
     }
+    raise_open_files(config.listen.connections_max);
     // Any number that differs from run to run will do.
     let seed = std::hash::RandomState::new().build_hasher().finish();
     let server = Server::bind(TokioNet, config, seed).await?;
@@ -85,6 +86,22 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tracing::warn!(connections = cut, "cut: shutdown.drain_ms is over");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Files that the server has open besides its connections, with room.
+const OTHER_FILES: u64 = 64;
+
+/// Lets as many connections come as are configured: systems let a process open 1024 files unless it
+/// asks for more.
+fn raise_open_files(connections_max: usize) {
+    let wanted = connections_max as u64 + OTHER_FILES;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            "the system lets {limit} files be open, too few for listen.connections_max = {connections_max}"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
 }
 
 /// The stream that a recording is published as.

@@ -134,6 +134,11 @@ impl State {
         self.slots.iter().flatten().count()
     }
 
+    pub(crate) fn has_subscribers(&self) -> bool {
+        // The last place is never empty: see `leave`.
+        !self.slots.is_empty()
+    }
+
     pub(crate) fn session(&self) -> u64 {
         self.session
     }

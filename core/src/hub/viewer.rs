@@ -136,8 +136,13 @@ impl Viewer {
         self.batch.clear();
         if !self.rest.is_empty() {
             self.batch.slices.extend(self.rest.iter().cloned());
-            self.is_outstanding = true;
-            return Poll::Ready(Next::Batch(&self.batch));
+            if self.rest_is_begun || self.rest_tag.is_some() {
+                self.is_outstanding = true;
+                return Poll::Ready(Next::Batch(&self.batch));
+            }
+            // Headers of which nothing is written: what follows them goes with them.
+            self.batch.headers_len = self.batch.len();
+            self.rest.clear();
         }
         let topic = self.topic.clone();
         let mut state = topic.lock();

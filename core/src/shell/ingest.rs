@@ -140,7 +140,8 @@ impl Ingest {
                 published.publisher.flush(now);
             }
         }
-        self.published.iter().filter_map(|published| published.publisher.flush_at()).min()
+        let due = |publisher: &Publisher| publisher.flush_at().or(publisher.next_flush_at(now));
+        self.published.iter().filter_map(|published| due(&published.publisher)).min()
     }
 
     /// Refuses publishers that were taken over while they said nothing. Says whether there was one.

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,9 @@ struct Connection<S> {
     /// The peer closed its side of the socket.
     peer_is_done: bool,
     closing: Option<Closing>,
+    stopped: watch::Receiver<bool>,
     shutdown: Shutdown,
+    awaits_shutdown: bool,
     is_shutting_down: bool,
 }
 
@@ -94,8 +97,7 @@ impl<S: Stream> Connection<S> {
         let now = now();
         let limits = shared.config.connection;
         // Differs from connection to connection, and not from run to run.
-        let seed =
-            shared.seed ^ shared.counters.connections.load(std::sync::atomic::Ordering::Relaxed);
+        let seed = shared.seed ^ shared.counters.connections.load(Ordering::Relaxed);
         Self {
             stream,
             peer: peer.to_string(),
@@ -111,7 +113,9 @@ impl<S: Stream> Connection<S> {
             stalled_since: None,
             peer_is_done: false,
             closing: None,
-            shutdown: shutdown(stopped),
+            shutdown: shutdown(stopped.clone()),
+            stopped,
+            awaits_shutdown: false,
             is_shutting_down: false,
             shared,
         }
@@ -120,9 +124,8 @@ impl<S: Stream> Connection<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let now = now();
-            if !self.is_shutting_down && self.shutdown.as_mut().poll(cx).is_ready() {
-                self.shut_down(now);
-            }
+            self.poll_shutdown(cx, now);
+            let was_unheard = self.is_unheard();
             let has_read = match self.poll_read(cx, now) {
                 Ok(has_read) => has_read,
                 Err(error) => return Poll::Ready(End::Io(error)),
@@ -131,10 +134,9 @@ impl<S: Stream> Connection<S> {
                 self.drain(now);
             }
             self.ingest.flush_due(now);
-            let has_written = match self.poll_write(cx, now) {
-                Ok(has_written) => has_written,
-                Err(error) => return Poll::Ready(End::Io(error)),
-            };
+            if let Err(error) = self.poll_writes(cx, now) {
+                return Poll::Ready(End::Io(error));
+            }
             if self.poll_last_words(cx, now)
                 && let Some(closing) = &mut self.closing
             {
@@ -143,7 +145,7 @@ impl<S: Stream> Connection<S> {
             if self.is_stalled(now) {
                 return Poll::Ready(End::Stalled);
             }
-            if has_read || has_written {
+            if has_read || was_unheard && !self.is_unheard() {
                 continue;
             }
             ready!(self.poll_timer(cx, now));
@@ -152,10 +154,25 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Looks whether the server stops. Its future has the task's waker from the first look on, so
+    /// that all others are spared: a thousand viewers are woken at every tick, and never for this.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>, now: Instant) {
+        // An error: nobody is left to say it, which is as good.
+        let is_due = !self.awaits_shutdown || !matches!(self.stopped.has_changed(), Ok(false));
+        if is_due && !self.is_shutting_down && self.shutdown.as_mut().poll(cx).is_ready() {
+            self.shut_down(now);
+        }
+        self.awaits_shutdown = true;
+    }
+
+    /// Whether the peer asks and does not listen: nothing is read meanwhile.
+    fn is_unheard(&self) -> bool {
+        self.closing.is_none() && self.outbox_len >= OUTBOX_LEN_MAX
+    }
+
     /// Reads once. Says whether there was anything.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
-        let is_unheard = self.closing.is_none() && self.outbox_len >= OUTBOX_LEN_MAX;
-        if is_unheard || self.peer_is_done {
+        if self.is_unheard() || self.peer_is_done {
             return Ok(false);
         }
         let Poll::Ready(input) = poll_receive(cx, &mut self.stream, &mut self.blocks)? else {
@@ -273,6 +290,12 @@ impl<S: Stream> Connection<S> {
             self.rtmp.shut_down("the server is shutting down");
             self.drain(now);
         }
+    }
+
+    /// Writes until there is nothing more, or the socket takes nothing more.
+    fn poll_writes(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<()> {
+        while self.poll_write(cx, now)? {}
+        Ok(())
     }
 
     /// Writes once, answers before media, in one call. Says whether anything was written.
