@@ -136,8 +136,8 @@ pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
         if let Some(finding) = untold(connection, topic, room) {
             return Some(finding);
         }
-        let known = connection.lags.iter().filter(|lost| !topic.is_cut_off(lost.at));
-        let told: u64 = known.map(|lost| lost.tags).sum();
+        let known = || connection.lags.iter().filter(|lost| !topic.is_cut_off(lost.at));
+        let told: u64 = known().map(|lost| lost.tags).sum();
         let inside: u64 = connection.holes.iter().map(|hole| u64::from(hole.tags())).sum();
         let start = connection.connected.map_or(connection.dialed.at, |told| told.at);
         let first = connection.places().next().map_or(last, |(first, _)| first) as usize;
@@ -156,7 +156,7 @@ pub(super) fn gaps_are_told(run: &Judged<'_>) -> Verdict {
             return Some(Finding::new(event, connection.who, "gap that is none", saw));
         }
         let missing_bytes: u64 = connection.holes.iter().map(|hole| hole.bytes).sum();
-        let told_bytes: u64 = connection.lags.iter().map(|lost| lost.bytes).sum();
+        let told_bytes: u64 = known().map(|lost| lost.bytes).sum();
         let is_exact = room == 0
             && told == inside
             && before == 0

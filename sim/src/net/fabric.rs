@@ -472,7 +472,10 @@ impl Fabric {
 
     pub(super) fn shutdown(&self, id: ConnectionId, end: End) {
         self.with(|state| {
-            if let Some(connection) = state.connections.get_mut(&id) {
+            // What was reset has nothing to end.
+            let connection = state.connections.get_mut(&id);
+            if let Some(connection) = connection.filter(|c| c.ends[end as usize] == EndState::Open)
+            {
                 connection.outgoing(end).finish();
                 state.pump(Way { id, from: end });
             }
