@@ -16,7 +16,7 @@ use forebay_benches::{obs, received};
 /// What the ring keeps in 10 s and a GOP, and some more: from then on a tag leaves for each that comes.
 const WARM_UP_TAGS: usize = 1_200;
 /// As `play.write_len_max` and OBS's chunk size.
-const WRITE_LEN_MAX: usize = 262_144;
+const WRITE_LEN_MAX: usize = 1 << 20;
 const CHUNK_SIZE: u32 = 4096;
 /// Of the publisher: one tag, on average.
 const TAG_TIME: Duration = Duration::from_millis(13);
