@@ -96,7 +96,9 @@ const OTHER_FILES: u64 = 64;
 fn raise_open_files(connections_max: usize) {
     let wanted = connections_max as u64 + OTHER_FILES;
     match rlimit::increase_nofile_limit(wanted) {
-        Ok(limit) if limit < wanted => tracing::warn!(
+        // What is configured is a ceiling that most servers never see; who does is told of each
+        // connection that cannot be accepted.
+        Ok(limit) if limit < wanted => tracing::info!(
             "the system lets {limit} files be open, too few for listen.connections_max = {connections_max}"
         ),
         Ok(_) => {}
