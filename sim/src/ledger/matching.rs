@@ -179,11 +179,12 @@ fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], places: Range<u32>)
     };
     let known = topic.find_all(&first.tag, places.start).take_while(|place| *place < places.end);
     known.max_by_key(|place| {
-        let fit = match fit(*place) {
-            // What comes behind all that was seen to enter may fit as well.
-            fit if topic.media_from(*place).nth(fit).is_none() => media.len(),
-            fit => fit,
-        };
+        let fit = fit(*place);
+        // What comes behind all that was seen to enter may fit as well.
+        let next = media.get(fit).map(|index| &got[*index]);
+        let is_unseen = next.is_some_and(|next| topic.is_cut_off(next.at))
+            && topic.media_from(*place).nth(fit).is_none();
+        let fit = if is_unseen { media.len() } else { fit };
         // What does not fit must come from behind it.
         let goes_on = media
             .get(fit)
