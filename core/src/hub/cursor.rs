@@ -32,6 +32,8 @@ pub(crate) struct Cursor {
     lags: SmallVec<[Lag; 1]>,
     /// How often the stream had ended before it joined.
     ends_before: u64,
+    /// Whether the first end is its end, even if another stream of this name has begun since.
+    is_of_one_stream: bool,
     /// Payload bytes published before its first tag.
     bytes_before: u64,
     /// Its first tag.
@@ -95,6 +97,7 @@ impl Cursor {
             debt: Backlog::default(),
             lags: SmallVec::new(),
             ends_before: state.ends,
+            is_of_one_stream: false,
             bytes_before: 0,
             joined_at: 0,
             counters: Counters::default(),
@@ -109,6 +112,11 @@ impl Cursor {
         cursor.bytes_before = cursor.bytes_at;
         cursor.joined_at = cursor.number;
         cursor
+    }
+
+    /// As [`join`](Self::join), for one that consumes a stream from its beginning to its end.
+    pub(crate) fn follow(state: &State, policy: Policy) -> Self {
+        Self { is_of_one_stream: true, ..Self::join(state, Start::Gop, policy) }
     }
 
     fn entry_point(state: &State, start: Start) -> Option<&EntryPoint> {
@@ -140,8 +148,8 @@ impl Cursor {
         let timestamp =
             ring.get(entry.number).map_or(ring.last_timestamp(), |first| first.tag.timestamp);
         // What describes the stream as a whole is true from the start, whenever it was said. Of a
-        // stream that is over only the ring knows.
-        match state.is_live() {
+        // stream that is over, or that another publisher went on with, only the ring knows.
+        match state.is_live() && ring.is_joinable(entry) {
             true => {
                 let headers = entry.headers.with_metadata_of(state.gop.headers());
                 self.take_headers(&headers, timestamp);
@@ -235,7 +243,10 @@ impl Cursor {
 
     /// Whether the stream ended after this subscriber joined, and it has had all of it.
     fn is_over(&self, state: &State) -> bool {
-        state.ends > self.ends_before && self.number >= state.end_number
+        match self.is_of_one_stream {
+            true => state.end_after(self.ends_before).is_some_and(|end| self.number >= end),
+            false => state.ends > self.ends_before && self.number >= state.end_number(),
+        }
     }
 
     fn take_lag(&mut self, is_due: impl Fn(&Lag) -> bool) -> Option<Lag> {

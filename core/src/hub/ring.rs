@@ -79,6 +79,8 @@ pub(crate) struct Ring {
     limits: RingLimits,
     entries: VecDeque<Entry>,
     entry_points: VecDeque<EntryPoint>,
+    /// Joiners do not start before this number.
+    joinable: u64,
     /// Number of the oldest entry.
     first: u64,
     pinned: u64,
@@ -109,6 +111,7 @@ impl Ring {
             limits,
             entries: VecDeque::new(),
             entry_points: VecDeque::new(),
+            joinable: 0,
             first: 0,
             pinned: 0,
             bytes: 0,
@@ -178,27 +181,36 @@ impl Ring {
         self.first + self.entries.partition_point(|entry| entry.clock_ms < clock_ms) as u64
     }
 
-    /// The newest place to start.
+    /// The newest place to start for a joiner.
     pub(crate) fn newest_entry_point(&self) -> Option<&EntryPoint> {
-        self.entry_points.back()
+        self.entry_points.back().filter(|point| self.is_joinable(point))
     }
 
-    /// The oldest place to start that is not older than `ms` of stream time, or else the newest.
+    /// The oldest place to start for a joiner that is not older than `ms` of stream time, or else the
+    /// newest.
     pub(crate) fn entry_point_within(&self, ms: u64) -> Option<&EntryPoint> {
         let since = self.clock_ms.saturating_sub(ms);
-        let index = self.entry_points.partition_point(|point| self.clock_at(point.number) < since);
-        self.entry_points.get(index).or(self.entry_points.back())
+        let is_too_old =
+            |point: &EntryPoint| !self.is_joinable(point) || self.clock_at(point.number) < since;
+        let index = self.entry_points.partition_point(is_too_old);
+        self.entry_points.get(index).or_else(|| self.newest_entry_point())
     }
 
-    /// The place to start at `number`, if it is one.
+    /// The place to start at `number`, if it is one for who has come that far.
     pub(crate) fn entry_point_at(&self, number: u64) -> Option<&EntryPoint> {
         let index = self.entry_points.partition_point(|point| point.number < number);
         self.entry_points.get(index).filter(|point| point.number == number)
     }
 
-    /// Nobody may start with what was published so far: another session or other headers follow.
-    pub(crate) fn clear_entry_points(&mut self) {
-        self.entry_points.clear();
+    /// Whether a joiner may start there.
+    pub(crate) fn is_joinable(&self, point: &EntryPoint) -> bool {
+        point.number >= self.joinable
+    }
+
+    /// No joiner may start with what was published so far: another session or other headers follow.
+    /// Who is on his way through it still may.
+    pub(crate) fn bar_joiners(&mut self) {
+        self.joinable = self.end();
     }
 
     /// Appends a tag; `entry_headers` makes it a place to start.
@@ -268,7 +280,7 @@ impl Ring {
         while let Some(oldest) = self.entries.front() {
             let age_ms = self.clock_ms - oldest.clock_ms;
             let in_newest_gop =
-                self.entry_points.back().is_some_and(|point| self.first >= point.number);
+                self.newest_entry_point().is_some_and(|point| self.first >= point.number);
             let wanted = in_newest_gop || age_ms <= self.limits.history_ms;
             let fits = self.pinned <= self.limits.pinned_bytes_max
                 && self.entries.len() <= self.limits.tags_max

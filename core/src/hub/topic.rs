@@ -1,5 +1,6 @@
 //! Topic: one stream key's tags, its publisher, and everybody who takes them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -32,9 +33,10 @@ pub(crate) struct State {
     phase: Phase,
     publisher: Option<String>,
     publisher_waker: Option<Waker>,
-    /// How often a stream ended here, and the number behind its last tag.
+    /// How often a stream ended here, and the numbers behind the last tags of those that somebody
+    /// may still be reading.
     pub(crate) ends: u64,
-    pub(crate) end_number: u64,
+    end_numbers: VecDeque<u64>,
     logs: [Option<SharedLog>; Protocol::ALL.len()],
     slots: Vec<Option<Slot>>,
     pub(super) given: GivenLists,
@@ -89,7 +91,7 @@ impl Topic {
             publisher: None,
             publisher_waker: None,
             ends: 0,
-            end_number: 0,
+            end_numbers: VecDeque::new(),
             logs: [const { None }; Protocol::ALL.len()],
             slots: Vec::new(),
             given: GivenLists::default(),
@@ -153,7 +155,7 @@ impl State {
         self.phase = Phase::Live;
         self.publisher = Some(peer);
         self.gop.begin_session();
-        self.ring.clear_entry_points();
+        self.ring.bar_joiners();
         (self.session, superseded)
     }
 
@@ -174,8 +176,24 @@ impl State {
         self.publisher = None;
         self.publisher_waker = None;
         self.ends += 1;
-        self.end_number = self.ring.end();
+        let first = self.ring.first();
+        self.end_numbers.retain(|number| *number > first);
+        self.end_numbers.push_back(self.ring.end());
         self.gop.begin_session();
+    }
+
+    /// The number behind the last tag of the stream that ended here most recently.
+    pub(crate) fn end_number(&self) -> u64 {
+        self.end_numbers.back().copied().unwrap_or(0)
+    }
+
+    /// The number behind the last tag of the stream that was next to end when `ends` had; `None` if
+    /// it has not ended.
+    pub(crate) fn end_after(&self, ends: u64) -> Option<u64> {
+        let since = self.ends.checked_sub(ends).filter(|since| *since > 0)? as usize;
+        let index = self.end_numbers.len().checked_sub(since);
+        // What has left the ring is over for whoever is as far behind.
+        Some(index.map_or(self.ring.first(), |index| self.end_numbers[index]))
     }
 
     pub(crate) fn set_publisher_waker(&mut self, waker: &Waker) {
@@ -188,7 +206,7 @@ impl State {
         let is_frame = !matches!(placement, Placement::Header | Placement::NewSequenceHeader);
         tag.timestamp = self.shifted(now, tag.timestamp, is_frame);
         if matches!(placement, Placement::NewSequenceHeader) {
-            self.ring.clear_entry_points();
+            self.ring.bar_joiners();
         }
         let entry_headers =
             matches!(placement, Placement::Entry).then(|| self.gop.headers().clone());

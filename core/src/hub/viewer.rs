@@ -287,7 +287,7 @@ impl Viewer {
     /// FLV E.4.3.1: a stream of pictures ends with an end of sequence. OBS sends none.
     fn encode_end_of_sequence(&mut self, state: &State) {
         let last =
-            state.ring.back_from(state.end_number).find(|entry| entry.tag.kind == TagKind::Video);
+            state.ring.back_from(state.end_number()).find(|entry| entry.tag.kind == TagKind::Video);
         let Some(last) = last else { return };
         let Ok(header) = VideoHeader::parse(&last.tag.payload) else { return };
         let payload = header
