@@ -8,6 +8,7 @@
 //! For every subscriber, at every moment: published = delivered + lag + unsent.
 
 mod cursor;
+mod follow;
 mod given;
 mod ring;
 mod subscriber;
@@ -21,12 +22,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use self::cursor::Cursor;
+use self::follow::Followers;
 use self::topic::{SharedTopic, Topic};
 use crate::flv::Tag;
 use crate::gop::Headers;
 use crate::sync::Mutex;
 use crate::wire_log::Protocol;
 
+pub use self::follow::Follower;
 pub use self::ring::RingLimits;
 pub use self::subscriber::Subscriber;
 pub use self::viewer::{Batch, Next, Viewer};
@@ -339,12 +342,14 @@ pub struct Hub {
 struct Shared {
     limits: HubLimits,
     topics: Mutex<BTreeMap<StreamKey, SharedTopic>>,
+    followers: Mutex<Followers>,
 }
 
 impl Hub {
     /// A hub without topics.
     pub fn new(limits: HubLimits) -> Self {
-        Self { shared: Arc::new(Shared { limits, topics: Mutex::new(BTreeMap::new()) }) }
+        let (topics, followers) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { limits, topics, followers }) }
     }
 
     /// The limits it was made with.
@@ -354,14 +359,22 @@ impl Hub {
 
     /// Begins to publish. `peer` is for the API and for logs.
     pub fn publish(&self, key: StreamKey, peer: &str) -> Result<Publisher, HubError> {
-        let (topic, (session, superseded)) = self.with_topic(&key, |topic| {
+        let (topic, (session, superseded, places)) = self.with_topic(&key, |topic| {
             let mut state = topic.lock();
             if state.has_publisher() && !self.shared.limits.takeover {
                 return Err(HubError::InUse { key: key.clone() });
             }
-            Ok(state.begin_session(peer.to_owned()))
+            let begins = !state.is_live();
+            let (session, superseded) = state.begin_session(peer.to_owned());
+            drop(state);
+            let places = match begins {
+                true => self.shared.followers.lock().places(topic),
+                false => Vec::new(),
+            };
+            Ok((session, superseded, places))
         })?;
         superseded.into_iter().for_each(Waker::wake);
+        places.into_iter().for_each(|place| place.hand_over(self, &topic));
         let coalesce = self.shared.limits.coalesce;
         Ok(Publisher {
             hub: self.clone(),

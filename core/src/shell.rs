@@ -4,6 +4,7 @@
 //! the hub and is the clock of its topic: it wakes the viewers' tasks. Nothing waits for a viewer.
 
 pub mod client;
+mod consumers;
 mod http;
 mod ingest;
 pub mod net;
@@ -50,7 +51,24 @@ pub(crate) struct Shared {
     /// By peer; `None` while a connection's task is being spawned.
     tasks: Mutex<BTreeMap<SocketAddr, Option<AbortHandle>>>,
     started: Instant,
-    seed: u64,
+    origin: Origin,
+}
+
+impl Shared {
+    /// The time of day: since the Unix epoch, as told at the start, and counted from there.
+    #[allow(dead_code, reason = "no consumer is in the list yet")]
+    pub(crate) fn utc(&self) -> Duration {
+        self.origin.utc + now().saturating_duration_since(self.started)
+    }
+}
+
+/// What differs from one start of a server to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Makes handshakes and pauses differ from server to server; it is no secret.
+    pub seed: u64,
+    /// The time of day at the start: since the Unix epoch.
+    pub utc: Duration,
 }
 
 /// What happened since the start, for the metrics.
@@ -118,8 +136,8 @@ pub struct Server<N: Net> {
 }
 
 impl<N: Net> Server<N> {
-    /// Begins to listen. `seed` makes handshakes differ from server to server; it is no secret.
-    pub async fn bind(net: N, config: Config, seed: u64) -> io::Result<Self> {
+    /// Begins to listen.
+    pub async fn bind(net: N, config: Config, origin: Origin) -> io::Result<Self> {
         let rtmp = bind(&net, config.listen.rtmp, "RTMP").await?;
         let http = bind(&net, config.listen.http, "HTTP").await?;
         let hub = Hub::new(config.hub);
@@ -132,7 +150,7 @@ impl<N: Net> Server<N> {
             closed_connection: Notify::new(),
             tasks: Mutex::new(BTreeMap::new()),
             started: now(),
-            seed,
+            origin,
         };
         Ok(Self { net, rtmp, http, shared: Arc::new(shared) })
     }
@@ -162,6 +180,7 @@ impl<N: Net> Server<N> {
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let (stopping, stopped) = watch::channel(false);
         let Self { net, rtmp, http, shared } = self;
+        let mut consumers = consumers::start(&shared);
         let accept_rtmp = accept(&net, &rtmp, &shared, &stopped, rtmp::serve);
         let accept_http = accept(&net, &http, &shared, &stopped, http::serve);
         tokio::select! {
@@ -178,6 +197,7 @@ impl<N: Net> Server<N> {
             while open() > 0 {
                 shared.closed_connection.notified().await;
             }
+            consumers.finish().await;
         };
         match tokio::time::timeout(shared.config.drain_timeout, drained).await {
             Ok(()) => 0,
@@ -247,7 +267,9 @@ async fn accept<N: Net, F>(
                 // A viewer's backlog belongs into the hub, which knows what may be dropped.
                 let _best_effort = stream.set_unsent_len_max(shared.config.play.unsent_len_max);
                 let serving = serve(shared.clone(), stream, peer, stopped.clone(), open);
-                let task = tokio::spawn(contain(peer, serving));
+                let task = tokio::spawn(contain(serving, move || {
+                    tracing::error!(%peer, "connection lost: its task panicked, which is a bug");
+                }));
                 // A task that is over by now has taken itself off the list.
                 if let Some(listed) = shared.tasks.lock().get_mut(&peer) {
                     *listed = Some(task.abort_handle());
@@ -271,18 +293,17 @@ async fn accept<N: Net, F>(
     }
 }
 
-/// Serves one connection. A bug that panics costs this connection and no other, and the log says
-/// whose it was.
-fn contain(peer: SocketAddr, serving: impl Future<Output = ()>) -> impl Future<Output = ()> {
+/// Does one task's work. A bug that panics costs this task and no other; `lost` says whose it was.
+fn contain(work: impl Future<Output = ()>, lost: impl Fn()) -> impl Future<Output = ()> {
     // In a box, because a task has room for what it is given and for what it makes of it: a
     // connection would be in memory twice.
-    let mut serving = Box::pin(serving);
+    let mut work = Box::pin(work);
     std::future::poll_fn(move |cx| {
         // What it shares with others stays usable: locks ignore poison, and `Drop` cleans up.
-        match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
             Ok(polled) => polled,
             Err(_panic) => {
-                tracing::error!(%peer, "connection lost: its task panicked, which is a bug");
+                lost();
                 Poll::Ready(())
             }
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use forebay::config::Builder;
 use forebay::hub::{Hub, TopicInfo};
 use forebay::shell::net::Net as _;
-use forebay::shell::{Control, Server};
+use forebay::shell::{Control, Origin, Server};
 use mem_net::{MemNet, MemStream};
 use peer::Peer;
 use rml_rtmp::sessions::ClientSessionEvent as Event;
@@ -42,7 +42,9 @@ impl World {
             settings.iter().try_fold(Builder::new(), |it, setting| it.set("test", setting));
         let config = builder.and_then(Builder::build).expect("the settings are right");
         let net = MemNet::default();
-        let server = Server::bind(net.clone(), config, 1).await.expect("the ports are free");
+        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
+            .await
+            .expect("the ports are free");
         let (hub, control) = (server.hub().clone(), server.control());
         tokio::spawn(server.run(std::future::pending()));
         Self { net, hub, control }
@@ -398,7 +400,7 @@ fn a_connection_that_is_over_at_once_is_not_listed_for_ever() {
             "the \
         defaults are right",
         ),
-        1,
+        Origin { seed: 1, utc: Duration::ZERO },
     ));
     let server = server.expect("the ports are free");
     let control = server.control();

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use forebay::config::{Builder, Config};
 use forebay::hub::Hub;
-use forebay::shell::Server;
 use forebay::shell::net::Net as _;
+use forebay::shell::{Origin, Server};
 use mem_net::MemNet;
 use peer::Peer;
 use rml_rtmp::sessions::ClientSessionEvent as Event;
@@ -37,7 +37,9 @@ struct World {
 impl World {
     async fn new(config: Config) -> Self {
         let net = MemNet::default();
-        let server = Server::bind(net.clone(), config, 1).await.unwrap();
+        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
+            .await
+            .unwrap();
         let hub = server.hub().clone();
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async {

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay::config::Builder;
-use forebay::shell::Server;
 use forebay::shell::net::Net as _;
+use forebay::shell::{Origin, Server};
 use mem_net::{Calls, MemNet};
 use peer::Peer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,7 +71,9 @@ fn writes(coalesce_ms: u32, bits_per_second: u32) -> [Vec<usize>; 2] {
         let setting = format!("hub.coalesce_ms={coalesce_ms}");
         let config = Builder::new().set("test", &setting).and_then(Builder::build).unwrap();
         let net = MemNet::with_window(WINDOW);
-        let server = Server::bind(net.clone(), config, 1).await.unwrap();
+        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
+            .await
+            .unwrap();
         tokio::spawn(server.run(std::future::pending()));
         tokio::spawn(publish(net.clone(), bits_per_second));
         sleep(Duration::from_secs(1)).await;

@@ -11,7 +11,7 @@ use forebay::config::Config;
 use forebay::flv::{Tag, TagKind};
 use forebay::hub::{Delivery, Hub, Overflow, Policy, Start, StreamKey};
 use forebay::shell::net::Net;
-use forebay::shell::{Control, Server};
+use forebay::shell::{Control, Origin, Server};
 use tokio::sync::Notify;
 
 use crate::net::SimNet;
@@ -20,6 +20,9 @@ use crate::recorder::Recorder;
 use crate::tag::{Kind, TagSeen};
 use crate::time::SimTime;
 use crate::trace::{What, Who};
+
+/// The time of day at the start of a run: the first second of 2026.
+const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 /// What the world holds of a node: it outlives the node's process.
 #[derive(Clone)]
@@ -108,7 +111,9 @@ impl<N: Net> Node<N> {
             running.starts
         });
         let seed = self.seed ^ starts;
-        let server = Server::bind(self.net.clone(), self.config.clone(), seed).await?;
+        let utc = EPOCH + self.with(|running| running.now).since(SimTime::ZERO);
+        let origin = Origin { seed, utc };
+        let server = Server::bind(self.net.clone(), self.config.clone(), origin).await?;
         let hub = server.hub().clone();
         let addresses = [server.rtmp_addr()?, server.http_addr()?];
         let stop = self.with(|running| {

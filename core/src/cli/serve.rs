@@ -4,12 +4,13 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use forebay::config::{Builder, Config, ConfigError};
 use forebay::rtmp::{Url, UrlError};
-use forebay::shell::Server;
 use forebay::shell::net::TokioNet;
+use forebay::shell::{Origin, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::replay;
@@ -58,7 +59,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     raise_open_files(config.listen.connections_max);
     // Any number that differs from run to run will do.
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    let server = Server::bind(TokioNet, config, seed).await?;
+    let server = Server::bind(TokioNet, config, Origin { seed, utc: utc()? }).await?;
     let (rtmp, http) = (server.rtmp_addr()?, server.http_addr()?);
     // Registered before anybody is told that the server runs.
     let (mut terminate, mut interrupt) =
@@ -86,6 +87,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tracing::warn!(connections = cut, "cut: shutdown.drain_ms is over");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The time of day.
+fn utc() -> anyhow::Result<Duration> {
+    #[expect(clippy::disallowed_methods, reason = "read once, here; from then on it is counted")]
+    let now = SystemTime::now();
+    now.duration_since(SystemTime::UNIX_EPOCH).context("the system's clock is before 1970")
 }
 
 /// Files that the server has open besides its connections, with room.

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::cursor::{Cursor, HeadersDue, Step};
 use super::topic::SharedTopic;
-use super::{Counters, Delivery, Hub, Receive};
+use super::{Counters, Delivery, Hub, Receive, StreamKey};
 use crate::flv::Tag;
 
 /// Takes tags. Dropping it leaves the topic.
@@ -86,6 +86,11 @@ impl Subscriber {
         };
         state.note(self.slot, &self.cursor, delivery.is_none().then_some(cx.waker()));
         delivery.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The stream's name.
+    pub fn key(&self) -> &StreamKey {
+        self.topic.key()
     }
 
     /// Which publish the last tag came with: another number is another encoder run, whose headers

@@ -97,7 +97,7 @@ impl<S: Stream> Connection<S> {
         let now = now();
         let limits = shared.config.connection;
         // Differs from connection to connection, and not from run to run.
-        let seed = shared.seed ^ shared.counters.connections.load(Ordering::Relaxed);
+        let seed = shared.origin.seed ^ shared.counters.connections.load(Ordering::Relaxed);
         Self {
             stream,
             peer: peer.to_string(),

@@ -1,9 +1,11 @@
 //! The whole server on a network in memory, in paused time: what encoders announce is what every
 //! kind of player sees.
 
+use std::time::Duration;
+
 use forebay::config::Builder;
-use forebay::shell::Server;
 use forebay::shell::net::Net as _;
+use forebay::shell::{Origin, Server};
 use forebay_sim::plan::{Player, Quirk};
 use forebay_sim::publisher::{Encoder, Heard, Step};
 use forebay_sim::tag::{Kind, Role, TagSeen};
@@ -68,7 +70,9 @@ fn simulate(capture: &str, quirks: &[Quirk]) {
     runtime.block_on(async {
         let net = MemNet::default();
         let config = Builder::new().build().unwrap();
-        let server = Server::bind(net.clone(), config, 1).await.unwrap();
+        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
+            .await
+            .unwrap();
         let server = tokio::spawn(server.run(std::future::pending()));
         let players = [Player::Rtmp, Player::Flv, Player::Rml]
             .map(|player| (player, tokio::spawn(play(net.clone(), player))));
