@@ -221,3 +221,51 @@ fn a_takeover_has_one_winner_and_loses_no_viewer() {
         2_000,
     );
 }
+
+#[test]
+fn followers_against_publish_against_their_own_end() {
+    shuttle::check_random(
+        || {
+            // Room for all: what is lost here is lost at a seam.
+            let hub = Hub::new(HubLimits { coalesce: Duration::ZERO, ..HubLimits::default() });
+            let patient = Policy { backlog_ms_max: u64::MAX, ..policy() };
+            let mut follower = hub.follow("archive", move |_| Some(patient));
+            let studio_hub = hub.clone();
+            let studio = thread::spawn(move || {
+                for _ in 0..2 {
+                    publish(studio_hub.publish(KEY.into(), "studio").unwrap());
+                }
+            });
+            let latecomer_hub = hub.clone();
+            let latecomer =
+                thread::spawn(move || drop(latecomer_hub.follow("late", |_| Some(policy()))));
+            let (bell, waker) = bell();
+            let mut context = Context::from_waker(&waker);
+            let mut subscriber = loop {
+                match follower.poll_stream(&mut context) {
+                    Poll::Pending => bell.wait(),
+                    Poll::Ready(subscriber) => break subscriber,
+                }
+            };
+            // The second stream may begin before, while, or after it goes.
+            drop(follower);
+            let mut frames = 0;
+            loop {
+                match subscriber.poll_delivery(&mut context) {
+                    Poll::Pending => bell.wait(),
+                    Poll::Ready(Delivery::Tag { tag, .. }) => {
+                        frames += u32::from(tag.payload.get(1) == Some(1))
+                    }
+                    Poll::Ready(Delivery::End) => break,
+                    Poll::Ready(other) => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(frames, GOPS * GOP, "one stream, from its first tag to its end");
+            drop(subscriber);
+            studio.join().unwrap();
+            latecomer.join().unwrap();
+            assert!(hub.topics().is_empty(), "something is left");
+        },
+        2_000,
+    );
+}
