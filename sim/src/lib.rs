@@ -25,6 +25,28 @@
 //! many seeds; [`shrink`](mod@shrink) makes what failed small; [`timeline`] draws it. `sim/examples` holds
 //! such a scenario as a program of its own.
 //!
+//! A server of one's own takes the shipped one's place by [`World::program`]: it listens and speaks on
+//! the simulated network, and says what enters its hub. Here one that hears nobody;
+//! `sim/examples/own_hub.rs` has one that serves, and a mistake of it that is seen.
+//!
+//! ```
+//! use forebay::shell::net::Net as _;
+//! use forebay_sim::program::{Place, Program};
+//! use forebay_sim::{Play, Units as _, World};
+//!
+//! let mut world = World::new("own_server", 42);
+//! world.program(Program::new(|place: Place| async move {
+//!     let listener = place.net().bind(place.config().listen.http).await?;
+//!     while let Ok((stream, _)) = place.net().accept(&listener).await {
+//!         drop(stream); // Here `place.entered(...)` and tags for viewers.
+//!     }
+//!     Ok(())
+//! }));
+//! world.viewer("phone", Play::Flv).comes(1.s()).again(200.ms());
+//! world.run(4.s());
+//! assert_eq!(world.log("phone").pictures(), 0);
+//! ```
+//!
 //! | question | where |
 //! |---|---|
 //! | what happens in a run | [`plan`], made by [`world`] and [`scenario`] |
@@ -52,6 +74,7 @@ mod node;
 mod panics;
 mod peer;
 pub mod plan;
+pub mod program;
 pub mod publisher;
 pub mod random;
 pub mod real;

@@ -15,6 +15,7 @@ use forebay::shell::{Control, Origin, Server};
 use tokio::sync::Notify;
 
 use crate::net::SimNet;
+use crate::program::{Place, Program};
 use crate::random;
 use crate::recorder::Recorder;
 use crate::tag::{Kind, TagSeen};
@@ -102,24 +103,35 @@ impl<N: Net> Node<N> {
         self.with(|running| running.now = now);
     }
 
-    /// The node's program, from its start to its stop.
-    pub(crate) async fn run(self) -> turmoil::Result {
-        let starts = self.with(|running| {
+    /// A life begins: its seed, and what it is told to stop by.
+    fn begin(&self) -> (u64, Arc<Notify>) {
+        self.with(|running| {
             running.starts += 1;
             running.stop = Arc::default();
             running.has_stopped = false;
-            running.starts
-        });
-        let seed = self.seed ^ starts;
+            (self.seed ^ running.starts, running.stop.clone())
+        })
+    }
+
+    /// The node has stopped by itself, and cut so many connections. A host whose program returns
+    /// freezes with its sockets open; the world ends it instead.
+    async fn end(&self, cut: u64) -> turmoil::Result {
+        self.recorder.push(self.who, What::Stopped { cut });
+        self.with(|running| running.has_stopped = true);
+        std::future::pending().await
+    }
+
+    /// The node's program, from its start to its stop.
+    pub(crate) async fn run(self) -> turmoil::Result {
+        let (seed, stop) = self.begin();
         let utc = EPOCH + self.with(|running| running.now).since(SimTime::ZERO);
         let origin = Origin { seed, utc };
         let server = Server::bind(self.net.clone(), self.config.clone(), origin).await?;
         let hub = server.hub().clone();
         let addresses = [server.rtmp_addr()?, server.http_addr()?];
-        let stop = self.with(|running| {
+        self.with(|running| {
             running.addresses = Some(addresses);
             running.control = Some(server.control());
-            running.stop.clone()
         });
         self.recorder.push(self.who, What::Started);
         for key in &*self.keys {
@@ -128,10 +140,21 @@ impl<N: Net> Node<N> {
         tokio::spawn(gauges::look(self.clone(), hub, server.control()));
         tokio::spawn(be_late(self.clone(), seed));
         let cut = server.run(async move { stop.notified().await }).await as u64;
-        self.recorder.push(self.who, What::Stopped { cut });
-        self.with(|running| running.has_stopped = true);
-        // A host whose program returns freezes with its sockets open; the world ends it instead.
-        std::future::pending().await
+        self.end(cut).await
+    }
+}
+
+impl Node {
+    /// Somebody's own program in the place of the server.
+    pub(crate) async fn run_own(self, program: Program) -> turmoil::Result {
+        let (seed, stop) = self.begin();
+        let (net, config, recorder) =
+            (self.net.clone(), self.config.clone(), self.recorder.clone());
+        let place = Place::new(self.who, net, config, seed, stop, recorder);
+        self.recorder.push(self.who, What::Started);
+        tokio::spawn(be_late(self.clone(), seed));
+        program.run(place).await?;
+        self.end(0).await
     }
 }
 

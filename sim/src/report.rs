@@ -29,6 +29,10 @@ pub struct Outcome {
 }
 
 /// Carries out a plan, and judges it by all invariants.
+///
+/// # Errors
+///
+/// If it cannot be carried out.
 pub fn run_and_judge(plan: &Plan) -> Result<Outcome, RunError> {
     Ok(judge(run::run(plan)?))
 }

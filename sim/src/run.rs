@@ -25,6 +25,7 @@ use crate::node::Node;
 use crate::panics;
 use crate::peer::{self, Order, Peer};
 use crate::plan::{Act, Plan, Play, Publish};
+use crate::program::Program;
 use crate::publisher::Encoder;
 use crate::random;
 use crate::recorder::Recorder;
@@ -79,16 +80,31 @@ pub enum RunError {
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// What a node's host runs.
+type Software = Pin<Box<dyn Future<Output = turmoil::Result>>>;
 
 /// Carries out a plan.
+///
+/// # Errors
+///
+/// If it cannot be carried out.
 pub fn run(plan: &Plan) -> Result<Run, RunError> {
+    run_with(plan, None)
+}
+
+/// As [`run`], with somebody's own program at the nodes in the place of the server.
+///
+/// # Errors
+///
+/// If it cannot be carried out.
+pub fn run_with(plan: &Plan, program: Option<&Program>) -> Result<Run, RunError> {
     plan.check().map_err(RunError::Plan)?;
     let started = cpu::of_thread();
     let recorder = Recorder::new();
     let _panics = panics::watch(recorder.clone());
     let config = config(plan, ["listen.rtmp=0.0.0.0:1935", "listen.http=0.0.0.0:8080"])?;
     let trace = tracing::subscriber::with_default(Collector::new(recorder.clone()), || {
-        let mut world = World::new(plan, config.clone(), recorder.clone())?;
+        let mut world = World::new(plan, config.clone(), recorder.clone(), program)?;
         world.run()?;
         // What the hosts' destructors say is not part of the run.
         recorder.set_muted(true);
@@ -162,7 +178,12 @@ struct PeerHandle {
 }
 
 impl<'a> World<'a> {
-    fn new(plan: &'a Plan, config: Config, recorder: Recorder) -> Result<Self, RunError> {
+    fn new(
+        plan: &'a Plan,
+        config: Config,
+        recorder: Recorder,
+        program: Option<&Program>,
+    ) -> Result<Self, RunError> {
         let fabric = Fabric::new(plan.seed).with_send_buffers(SEND_BUFFERS);
         let mut sim = turmoil::Builder::new()
             .tick_duration(plan.tick)
@@ -185,8 +206,13 @@ impl<'a> World<'a> {
                 recorder: recorder.clone(),
                 running: Arc::default(),
             };
-            let software = node.clone();
-            sim.host(name.as_str(), move || software.clone().run());
+            let (software, program) = (node.clone(), program.cloned());
+            sim.host(name.as_str(), move || -> Software {
+                match program.clone() {
+                    None => Box::pin(software.clone().run()),
+                    Some(program) => Box::pin(software.clone().run_own(program)),
+                }
+            });
             nodes.insert(name, NodeHandle { node, host, returns: None, down_until: None });
         }
         let (tasks, arriving) = unbounded_channel();

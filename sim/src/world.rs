@@ -25,9 +25,10 @@ use crate::plan::{
     Act, Actor, Direction, Leave, Line, Moment, MomentKind, Plan, Play as PlayPlan, Player,
     Publish, Quirk, Receive, Speech, Start, When,
 };
+use crate::program::Program;
 use crate::random::{self, Rng};
 use crate::report::{self, Outcome};
-use crate::run::RunError;
+use crate::run::{self, RunError};
 use crate::time::SimTime;
 
 pub use self::log::Log;
@@ -59,6 +60,8 @@ pub struct World {
     outcome: Option<Outcome>,
     /// A campaign goes on behind a violation.
     collects: bool,
+    /// What runs on the nodes, if it is not the shipped server.
+    program: Option<Program>,
 }
 
 /// Unwound with when a scenario need not go on: what it wants to ask is moot.
@@ -79,12 +82,17 @@ impl World {
             quiet: None,
             end: SimTime::ZERO,
         };
-        Self { plan, outcome: None, collects: false }
+        Self { plan, outcome: None, collects: false, program: None }
     }
 
     /// An empty world that does not make violations panics.
     pub(crate) fn of_campaign(scenario: &str, seed: u64) -> Self {
         Self { collects: true, ..Self::new(scenario, seed) }
+    }
+
+    /// A server of one's own runs on the nodes, in the place of the shipped one.
+    pub fn program(&mut self, program: Program) {
+        self.program = Some(program);
     }
 
     /// The seed.
@@ -211,7 +219,7 @@ impl World {
     /// If the plan cannot be carried out.
     pub fn try_run(&mut self, time: Duration) -> Result<(), RunError> {
         self.plan.end = SimTime::ZERO + time;
-        self.outcome = Some(report::run_and_judge(&self.plan)?);
+        self.outcome = Some(report::judge(run::run_with(&self.plan, self.program.as_ref())?));
         Ok(())
     }
 
