@@ -124,6 +124,22 @@ pub fn judge(
     Ok(compare(&with, &Judged::new(&without.trace, twin, bounds), removed))
 }
 
+/// Carries out those twins of a plan that was carried out that lack what is wanted, and compares
+/// with each.
+///
+/// # Errors
+///
+/// If a twin cannot be carried out.
+pub fn judge_twins(
+    outcome: &Outcome,
+    is_wanted: impl Fn(&Removed) -> bool,
+) -> Result<Vec<Violation>, RunError> {
+    let twins = twins(&outcome.run.plan).into_iter();
+    let wanted = twins.filter(|(removed, _)| is_wanted(removed));
+    let judged = wanted.map(|(removed, twin)| judge(outcome, &removed, &twin));
+    judged.filter_map(Result::transpose).collect()
+}
+
 /// Compares a run with the run without something. The first violation, at its event in `with`.
 pub fn compare(with: &Judged<'_>, without: &Judged<'_>, removed: &Removed) -> Option<Violation> {
     let finding = match removed {

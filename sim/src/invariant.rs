@@ -13,6 +13,7 @@ mod simulator;
 
 use crate::time::SimTime;
 use crate::trace::Who;
+use crate::{differential, scenario};
 
 pub use self::cast::{Cast, Part};
 pub use self::judged::Judged;
@@ -91,6 +92,18 @@ pub fn judge(run: &Judged<'_>) -> Vec<Violation> {
     let mut violations: Vec<_> = broken.collect();
     violations.sort_by_key(|violation| (violation.event, violation.invariant));
     violations
+}
+
+/// The names of all that can be violated: by one run, by two, by what a scenario asks itself.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let of_one_run = ALL.iter().map(|invariant| invariant.name);
+    let of_two_runs = differential::ALL.iter().map(|difference| difference.name);
+    of_one_run.chain(of_two_runs).chain([scenario::ASKS])
+}
+
+/// The name, if something of that name can be violated.
+pub fn find(name: &str) -> Option<&'static str> {
+    names().find(|known| *known == name)
 }
 
 const fn row(

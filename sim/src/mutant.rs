@@ -1,7 +1,7 @@
 //! Mutant: a mistake that somebody could make in the core, as a patch, and by what it has to die.
 
+use crate::invariant;
 use crate::scenario::{self, Scenario};
-use crate::{differential, invariant};
 
 /// A mistake, as `sim/mutants/README.md` says.
 #[derive(Clone, Debug)]
@@ -54,7 +54,8 @@ impl Mutant {
         let kills = list(field(patch, "kills")?).map(|entry| {
             // The number in front is for people.
             let name = entry.rsplit(' ').next().unwrap_or_default();
-            known(name).ok_or_else(|| MutantError::UnknownInvariant { name: name.to_owned() })
+            invariant::find(name)
+                .ok_or_else(|| MutantError::UnknownInvariant { name: name.to_owned() })
         });
         let scenarios = list(field(patch, "where")?).map(|name| {
             scenario::find(name).map_err(|reason| MutantError::UnknownScenario { reason })
@@ -84,13 +85,6 @@ fn field<'a>(patch: &'a str, field: &'static str) -> Result<&'a str, MutantError
 
 fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim)
-}
-
-/// The name of whatever can be violated.
-fn known(name: &str) -> Option<&'static str> {
-    let of_one_run = invariant::ALL.iter().map(|invariant| invariant.name);
-    let of_two_runs = differential::ALL.iter().map(|difference| difference.name);
-    of_one_run.chain(of_two_runs).chain([scenario::ASKS]).find(|known| *known == name)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::print;
 
-/// Judge every plan on the standard input; an empty line ends each. A line of JSON answers.
+/// Judge every plan on the standard input; an empty line, or the end, ends each. A line of JSON answers.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
 
@@ -24,6 +24,9 @@ pub(crate) fn run(_: &Arguments) -> anyhow::Result<bool> {
             text.push_str(&line);
             text.push('\n');
         }
+    }
+    if !text.is_empty() {
+        print(&answer(&text)?);
     }
     Ok(true)
 }
