@@ -1,6 +1,6 @@
 //! Publishers and what they send.
 
-use crate::link::Link;
+use crate::link::{Capacity, Link};
 use crate::plan::{Act, Leave, MomentKind, Quirk};
 use crate::trace::What;
 use crate::world::{Play, Units as _, World};
@@ -83,6 +83,51 @@ pub(super) fn old_clock(world: &mut World) {
     world.viewers("sofa", 2, Play::Rtmp).comes(1.s());
     world.viewer("desk", Play::Flv).comes(1.s());
     world.viewer("other", Play::Rml).comes(5.s());
+    world.run(12.s());
+}
+
+/// An encoder whose clock is set ahead while it runs: nobody has more to catch up with by that.
+pub(super) fn jumping_clock(world: &mut World) {
+    let mut random = world.random("jumping_clock");
+    let (at_tag, by_ms) = (random.u32(150..350), random.i32(5_500..9_500));
+    world
+        .publisher("studio", "obs-360p30-base")
+        .comes(100.ms())
+        .quirk(Quirk::Jumps { at_tag, by_ms });
+    world.viewers("sofa", 2, Play::Rtmp).comes(1.s()).link(Link::fiber());
+    world.viewers("desk", 2, Play::Flv).comes(1.s()).link(Link::dsl());
+    world.run(10.s());
+    for name in ["sofa", "desk"] {
+        assert!(world.log(name).pictures() > 200, "the pictures go on");
+    }
+}
+
+/// Streams that are over with their first picture, which takes long to come: whoever joins
+/// meanwhile is given what is left of them.
+pub(super) fn last_words(world: &mut World) {
+    let mut random = world.random("last_words");
+    let mut link = Link::dsl();
+    link.up.capacity = Capacity::Constant(random.u64(60_000..200_000));
+    world.set("hub.grace_ms=0");
+    world
+        .publisher("studio", "obs-360p30-base")
+        .comes(100.ms())
+        .part(0.s(), 30.ms())
+        .link(link)
+        .again(random.u64(100..500).ms());
+    let stay = random.u64(1_000..3_000);
+    world
+        .viewers("guests", 6, Play::Rtmp)
+        .comes(300.ms())
+        .apart(170.ms())
+        .stay(stay.ms())
+        .again(90.ms());
+    world
+        .viewers("desks", 3, Play::Flv)
+        .comes(300.ms())
+        .apart(230.ms())
+        .stay(stay.ms())
+        .again(90.ms());
     world.run(12.s());
 }
 

@@ -1,7 +1,7 @@
 //! Viewers of all kinds.
 
 use crate::link::{Capacity, Link};
-use crate::plan::{Act, MomentKind, Quirk};
+use crate::plan::{Act, MomentKind, Quirk, Receive};
 use crate::world::{NODE, Play, Units as _, World};
 
 pub(super) fn smoke(world: &mut World) {
@@ -75,6 +75,26 @@ pub(super) fn dispensable(world: &mut World) {
     world.run(35.s());
     assert_eq!(world.log("sofa").lag(), 0);
     assert!(world.log("slow").lag() > 0, "{rate} bit/s are too little for 2.5 Mbit/s");
+}
+
+/// A listener who wants no pictures, and for a while nothing at all, while headers change.
+pub(super) fn choosy_viewer(world: &mut World) {
+    let mut random = world.random("choosy");
+    let offset = random.i32(-2..3);
+    world
+        .publisher("studio", "obs-360p30-base")
+        .comes(100.ms())
+        .quirk(Quirk::HeaderChanges { every: 1, offset });
+    world.viewer("sofa", Play::Rtmp).comes(1.s());
+    for name in ["ears", "other"] {
+        world.viewer(name, Play::Rtmp).comes(1.s());
+        let wishes = [Receive::VideoOff, Receive::Pause, Receive::Resume, Receive::VideoOn];
+        for (wish, at) in wishes.into_iter().zip([1_500, 3_000, 6_000, 9_000]) {
+            world.at((at + random.u64(..1_000)).ms()).receive(name, wish);
+        }
+    }
+    world.run(12.s());
+    assert_eq!(world.log("sofa").lag(), 0);
 }
 
 /// More is asked of the node's network than it carries, for a while, by viewers who are equal.
