@@ -44,6 +44,9 @@ macro_rules! scenarios {
 
 scenarios! {
     dispensable: 0..2,
+    choosy_viewer: 0..3,
+    jumping_clock: 0..3,
+    last_words: 0..3,
     full_line: 0..2,
     cut_reads: 0..2,
     radio: 0..2,
