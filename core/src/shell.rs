@@ -52,6 +52,7 @@ pub(crate) struct Shared {
     tasks: Mutex<BTreeMap<SocketAddr, Option<AbortHandle>>>,
     started: Instant,
     origin: Origin,
+    rtmp_port: u16,
 }
 
 impl Shared {
@@ -151,6 +152,7 @@ impl<N: Net> Server<N> {
             tasks: Mutex::new(BTreeMap::new()),
             started: now(),
             origin,
+            rtmp_port: net.local_addr(&rtmp)?.port(),
         };
         Ok(Self { net, rtmp, http, shared: Arc::new(shared) })
     }

@@ -467,6 +467,32 @@ fn http_answers() {
 }
 
 #[test]
+fn the_page_is_three_files_under_a_strict_policy() {
+    simulate(&[], |world| async move {
+        let files =
+            [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")];
+        for (path, content_type) in files {
+            let response = get(&world.net, path).await;
+            let (head, body) = response.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+            assert!(head.contains(&format!("content-type: {content_type}")), "{path}: {head}");
+            let policy = head.lines().find(|line| line.starts_with("content-security-policy: "));
+            let policy = policy.unwrap_or_else(|| panic!("{path}: {head}"));
+            assert!(policy.contains("default-src 'none'"), "{policy}");
+            assert!(!policy.contains("unsafe"), "{policy}");
+            assert!(head.contains("x-content-type-options: nosniff"), "{path}: {head}");
+            assert!(body.len() > 1_000, "{path} is empty");
+        }
+        // What is not there is said in words, as before.
+        for path in ["/page.html", "/index.html", "/live/cam", "/page.js/x"] {
+            let response = get(&world.net, path).await;
+            assert!(response.starts_with("HTTP/1.1 404"), "{path}: {response}");
+            assert!(response.contains("there is nothing here"), "{path}: {response}");
+        }
+    });
+}
+
+#[test]
 fn http_flv_begins_with_a_true_header_and_ends_with_the_stream() {
     simulate(&[], |world| async move {
         let studio = studio(world.net.clone(), "cam", 3, 1_000).await;

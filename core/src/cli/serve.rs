@@ -179,6 +179,6 @@ fn invitation(rtmp: SocketAddr, http: SocketAddr, replayed: Option<&str>) -> Str
         )
     };
     format!(
-        "{publish}\nplay        rtmp://{rtmp}/{stream}\n            http://{http}/{stream}.flv\nstatus      http://{http}/api/streams"
+        "{publish}\nplay        rtmp://{rtmp}/{stream}\n            http://{http}/{stream}.flv\nwatch       http://{http}/\nstatus      http://{http}/api/streams"
     )
 }

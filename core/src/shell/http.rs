@@ -1,9 +1,10 @@
-//! HTTP: HTTP-FLV, the API, metrics and health; a connection at a time.
+//! HTTP: HTTP-FLV, the page, the API, metrics and health; a connection at a time.
 
 mod api;
 mod body;
 mod flv;
 mod metrics;
+mod page;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -78,7 +79,7 @@ fn router(shared: Arc<Shared>) -> Router {
     let nothing = async || {
         problem(StatusCode::NOT_FOUND, "there is nothing here; streams are at /APP/NAME.flv")
     };
-    Router::new()
+    page::routes()
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .route("/api/streams", get(streams))

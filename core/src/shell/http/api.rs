@@ -11,6 +11,8 @@ use crate::wire_log::Protocol;
 pub(super) struct Streams {
     version: &'static str,
     uptime_seconds: u64,
+    /// Where encoders publish, on the same host.
+    rtmp_port: u16,
     streams: Vec<Stream>,
 }
 
@@ -99,6 +101,7 @@ pub(super) fn streams(shared: &Shared) -> Streams {
     Streams {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: now().saturating_duration_since(shared.started).as_secs(),
+        rtmp_port: shared.rtmp_port,
         streams: shared.hub.topics().into_iter().map(Stream::from).collect(),
     }
 }
