@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Parser;
 use forebay::config::Builder;
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::TokioNet;
 use forebay::shell::{Origin, Server};
 use forebay_benches::capture;
@@ -67,8 +68,13 @@ fn real(seconds: u64, publishes: bool, views: bool) -> anyhow::Result<f64> {
                 .into_iter()
                 .try_fold(Builder::new(), |builder, setting| builder.set("bench", setting))?
                 .build()?;
-            let server =
-                Server::bind(TokioNet, config, Origin { seed: 1, utc: Duration::ZERO }).await?;
+            let server = Server::bind(
+                TokioNet,
+                RealDisk::default(),
+                config,
+                Origin { seed: 1, utc: Duration::ZERO },
+            )
+            .await?;
             tell.send((server.rtmp_addr()?, server.http_addr()?, server.hub().clone()))?;
             let start = thread_cpu_s();
             let wait = async move { stopped.await.unwrap_or_default() };

@@ -5,6 +5,7 @@
 
 pub mod client;
 mod consumers;
+pub mod disk;
 mod http;
 mod ingest;
 pub mod net;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use self::disk::Disk;
 use self::net::{Net, Stream as _};
 use crate::blocks::{BlockCounters, BlockTotals};
 use crate::config::Config;
@@ -129,16 +131,17 @@ impl Drop for OpenConnection {
 }
 
 /// A server that listens.
-pub struct Server<N: Net> {
+pub struct Server<N: Net, D: Disk> {
     net: N,
+    disk: D,
     rtmp: N::Listener,
     http: N::Listener,
     shared: Arc<Shared>,
 }
 
-impl<N: Net> Server<N> {
+impl<N: Net, D: Disk> Server<N, D> {
     /// Begins to listen.
-    pub async fn bind(net: N, config: Config, origin: Origin) -> io::Result<Self> {
+    pub async fn bind(net: N, disk: D, config: Config, origin: Origin) -> io::Result<Self> {
         let rtmp = bind(&net, config.listen.rtmp, "RTMP").await?;
         let http = bind(&net, config.listen.http, "HTTP").await?;
         let hub = Hub::new(config.hub);
@@ -154,7 +157,7 @@ impl<N: Net> Server<N> {
             origin,
             rtmp_port: net.local_addr(&rtmp)?.port(),
         };
-        Ok(Self { net, rtmp, http, shared: Arc::new(shared) })
+        Ok(Self { net, disk, rtmp, http, shared: Arc::new(shared) })
     }
 
     /// Where encoders publish.
@@ -181,8 +184,8 @@ impl<N: Net> Server<N> {
     /// what was published, or for the configured time. Says how many connections were cut.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let (stopping, stopped) = watch::channel(false);
-        let Self { net, rtmp, http, shared } = self;
-        let mut consumers = consumers::start(&shared);
+        let Self { net, disk, rtmp, http, shared } = self;
+        let mut consumers = consumers::start(&shared, &disk);
         let accept_rtmp = accept(&net, &rtmp, &shared, &stopped, rtmp::serve);
         let accept_http = accept(&net, &http, &shared, &stopped, http::serve);
         tokio::select! {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use forebay::config::Builder;
 use forebay::hub::{Hub, TopicInfo};
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::Net as _;
 use forebay::shell::{Control, Origin, Server};
 use mem_net::{MemNet, MemStream};
@@ -42,9 +43,14 @@ impl World {
             settings.iter().try_fold(Builder::new(), |it, setting| it.set("test", setting));
         let config = builder.and_then(Builder::build).expect("the settings are right");
         let net = MemNet::default();
-        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
-            .await
-            .expect("the ports are free");
+        let server = Server::bind(
+            net.clone(),
+            RealDisk::default(),
+            config,
+            Origin { seed: 1, utc: Duration::ZERO },
+        )
+        .await
+        .expect("the ports are free");
         let (hub, control) = (server.hub().clone(), server.control());
         tokio::spawn(server.run(std::future::pending()));
         Self { net, hub, control }
@@ -396,6 +402,7 @@ fn a_connection_that_is_over_at_once_is_not_listed_for_ever() {
     let net = MemNet::default();
     let server = runtime.block_on(Server::bind(
         net.clone(),
+        RealDisk::default(),
         Builder::new().build().expect(
             "the \
         defaults are right",

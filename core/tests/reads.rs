@@ -16,6 +16,7 @@ use forebay::config::Builder;
 use forebay::flv::TagKind;
 use forebay::flv::file::FileReader;
 use forebay::hub::Hub;
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::Net as _;
 use forebay::shell::{Origin, Server};
 use mem_net::{Calls, MemNet};
@@ -36,9 +37,14 @@ fn simulate<F: Future>(test: impl FnOnce(MemNet, Hub) -> F) -> F::Output {
     runtime.block_on(async {
         let net = MemNet::default();
         let config = Builder::new().build().unwrap();
-        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
-            .await
-            .unwrap();
+        let server = Server::bind(
+            net.clone(),
+            RealDisk::default(),
+            config,
+            Origin { seed: 1, utc: Duration::ZERO },
+        )
+        .await
+        .unwrap();
         let hub = server.hub().clone();
         tokio::spawn(server.run(std::future::pending()));
         test(net, hub).await

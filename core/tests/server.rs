@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use forebay::config::{Builder, Config};
 use forebay::hub::Hub;
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::Net as _;
 use forebay::shell::{Origin, Server};
 use mem_net::MemNet;
@@ -37,9 +38,14 @@ struct World {
 impl World {
     async fn new(config: Config) -> Self {
         let net = MemNet::default();
-        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
-            .await
-            .unwrap();
+        let server = Server::bind(
+            net.clone(),
+            RealDisk::default(),
+            config,
+            Origin { seed: 1, utc: Duration::ZERO },
+        )
+        .await
+        .unwrap();
         let hub = server.hub().clone();
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay::config::Builder;
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::Net as _;
 use forebay::shell::{Origin, Server};
 use mem_net::{Calls, MemNet};
@@ -71,9 +72,14 @@ fn writes(coalesce_ms: u32, bits_per_second: u32) -> [Vec<usize>; 2] {
         let setting = format!("hub.coalesce_ms={coalesce_ms}");
         let config = Builder::new().set("test", &setting).and_then(Builder::build).unwrap();
         let net = MemNet::with_window(WINDOW);
-        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
-            .await
-            .unwrap();
+        let server = Server::bind(
+            net.clone(),
+            RealDisk::default(),
+            config,
+            Origin { seed: 1, utc: Duration::ZERO },
+        )
+        .await
+        .unwrap();
         tokio::spawn(server.run(std::future::pending()));
         tokio::spawn(publish(net.clone(), bits_per_second));
         sleep(Duration::from_secs(1)).await;

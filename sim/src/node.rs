@@ -10,6 +10,7 @@ use std::time::Duration;
 use forebay::config::Config;
 use forebay::flv::{Tag, TagKind};
 use forebay::hub::{Delivery, Hub, Overflow, Policy, Start, StreamKey};
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::Net;
 use forebay::shell::{Control, Origin, Server};
 use tokio::sync::Notify;
@@ -126,7 +127,9 @@ impl<N: Net> Node<N> {
         let (seed, stop) = self.begin();
         let utc = EPOCH + self.with(|running| running.now).since(SimTime::ZERO);
         let origin = Origin { seed, utc };
-        let server = Server::bind(self.net.clone(), self.config.clone(), origin).await?;
+        let server =
+            Server::bind(self.net.clone(), RealDisk::default(), self.config.clone(), origin)
+                .await?;
         let hub = server.hub().clone();
         let addresses = [server.rtmp_addr()?, server.http_addr()?];
         self.with(|running| {

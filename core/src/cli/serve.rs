@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 use forebay::config::{Builder, Config, ConfigError};
 use forebay::rtmp::{Url, UrlError};
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::TokioNet;
 use forebay::shell::{Origin, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,7 +60,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     raise_open_files(config.listen.connections_max);
     // Any number that differs from run to run will do.
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    let server = Server::bind(TokioNet, config, Origin { seed, utc: utc()? }).await?;
+    let server =
+        Server::bind(TokioNet, RealDisk::default(), config, Origin { seed, utc: utc()? }).await?;
     let (rtmp, http) = (server.rtmp_addr()?, server.http_addr()?);
     // Registered before anybody is told that the server runs.
     let (mut terminate, mut interrupt) =

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::disk::Disk;
 use super::{Shared, contain, shutdown};
 use crate::hub::{Follower, Policy, StreamKey, Subscriber};
 
@@ -33,7 +34,7 @@ pub(super) struct Consumers {
 }
 
 /// Starts the consumers that the configuration wants.
-pub(super) fn start(_shared: &Arc<Shared>) -> Consumers {
+pub(super) fn start<D: Disk>(_shared: &Arc<Shared>, _disk: &D) -> Consumers {
     Consumers { running: JoinSet::new(), ending: watch::Sender::new(false) }
 }
 

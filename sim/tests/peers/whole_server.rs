@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use forebay::config::Builder;
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::Net as _;
 use forebay::shell::{Origin, Server};
 use forebay_sim::plan::{Player, Quirk};
@@ -70,9 +71,14 @@ fn simulate(capture: &str, quirks: &[Quirk]) {
     runtime.block_on(async {
         let net = MemNet::default();
         let config = Builder::new().build().unwrap();
-        let server = Server::bind(net.clone(), config, Origin { seed: 1, utc: Duration::ZERO })
-            .await
-            .unwrap();
+        let server = Server::bind(
+            net.clone(),
+            RealDisk::default(),
+            config,
+            Origin { seed: 1, utc: Duration::ZERO },
+        )
+        .await
+        .unwrap();
         let server = tokio::spawn(server.run(std::future::pending()));
         let players = [Player::Rtmp, Player::Flv, Player::Rml]
             .map(|player| (player, tokio::spawn(play(net.clone(), player))));
