@@ -3,17 +3,22 @@
 //! That file is what `--print-config` prints and what the defaults are read from, so that no
 //! default is written twice and none goes without a comment.
 
+mod pattern;
 mod raw;
 
 use core::net::SocketAddr;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
+use crate::archive::ArchiveLimits;
 use crate::blocks::BlockLimits;
 use crate::hub::{HubLimits, Policy, Start};
 use crate::rtmp::server::ConnectionLimits;
+
+pub use self::pattern::StreamPattern;
 
 const DEFAULTS: &str = include_str!("config/forebay.toml");
 
@@ -70,6 +75,7 @@ pub struct Config {
     pub hub: HubLimits,
     pub grace: Duration,
     pub play: Play,
+    pub archive: Archive,
     pub http_header_timeout: Duration,
     pub drain_timeout: Duration,
     /// The text it was made from: the defaults, with what was set in their place.
@@ -96,6 +102,17 @@ pub struct Play {
     pub write_stall_timeout: Duration,
     pub write_len_max: usize,
     pub unsent_len_max: u32,
+}
+
+/// What is recorded, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "config/forebay.toml describes every key")]
+pub struct Archive {
+    /// `None`: nothing is.
+    pub directory: Option<PathBuf>,
+    pub stream: StreamPattern,
+    pub limits: ArchiveLimits,
+    pub policy: Policy,
 }
 
 impl Play {
@@ -350,6 +367,7 @@ mod tests {
         assert_eq!(config.connection, ConnectionLimits::default());
         assert_eq!(config.hub, HubLimits::default());
         assert_eq!(config.play.policy, Policy::default());
+        assert_eq!(config.archive.limits, ArchiveLimits::default());
         assert_eq!(config.text, DEFAULTS);
     }
 
@@ -358,8 +376,9 @@ mod tests {
         let mut commented = false;
         for line in DEFAULTS.lines() {
             let is_key = line.contains(" = ") && !line.starts_with('#');
-            let shares_comment =
-                line.starts_with("auto_gop_ms_max") || line.starts_with("backlog_ms_max");
+            let shares_comment = ["auto_gop_ms_max", "backlog_ms_max", "file_bytes_max"]
+                .iter()
+                .any(|key| line.starts_with(key));
             assert!(!is_key || commented || shares_comment, "{line}");
             commented = line.starts_with('#');
         }

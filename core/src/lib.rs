@@ -31,6 +31,7 @@
 //! flv       1  tags, and the headers inside audio and video
 //! rtmp      2  handshake, chunks, messages, commands, both ends of a connection
 //! gop       2  where a joiner may start
+//! archive   3  tags to FLV files that survive a crash; recovery
 //! wire_log  3  a topic's stream as one protocol's bytes
 //! describe  3  headers in words: codec, resolution, sample rate
 //! hub       4  topics, publishers, subscribers: lossy fan-out
@@ -42,6 +43,7 @@
 //! ```
 
 pub mod amf0;
+pub mod archive;
 pub mod blocks;
 #[cfg(feature = "shell")]
 pub mod config;

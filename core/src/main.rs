@@ -1,8 +1,9 @@
-//! The command line: serve, replay, watch, inspect.
+//! The command line: serve, replay, watch, inspect, recover.
 
 mod cli {
     //! One file per command.
     pub(crate) mod inspect;
+    pub(crate) mod recover;
     pub(crate) mod replay;
     pub(crate) mod serve;
     pub(crate) mod watch;
@@ -53,6 +54,7 @@ enum Command {
     /// Play a stream as many players would, and judge what they get.
     Watch(cli::watch::Arguments),
     Inspect(cli::inspect::Arguments),
+    Recover(cli::recover::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
             Command::Replay(arguments) => cli::replay::run(arguments).await,
             Command::Watch(arguments) => cli::watch::run(arguments).await,
             Command::Inspect(arguments) => cli::inspect::run(arguments).await,
+            Command::Recover(arguments) => cli::recover::run(arguments).await,
         }
     });
     // Name look-ups may hang for long after an interrupted command.

@@ -3,6 +3,7 @@
 //! A task per connection, and one that accepts for each listener. A publisher's task pushes into
 //! the hub and is the clock of its topic: it wakes the viewers' tasks. Nothing waits for a viewer.
 
+mod archive;
 pub mod client;
 mod consumers;
 pub mod disk;
@@ -11,6 +12,7 @@ mod ingest;
 pub mod net;
 mod play;
 mod receive;
+pub mod recover;
 mod rtmp;
 mod stall;
 mod viewer_log;
@@ -20,6 +22,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -45,6 +48,7 @@ pub(crate) fn now() -> Instant {
 pub(crate) struct Shared {
     config: Config,
     hub: Hub,
+    archive: archive::Board,
     counters: Counters,
     /// Of the blocks that RTMP connections receive in.
     blocks: Arc<BlockTotals>,
@@ -59,7 +63,6 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The time of day: since the Unix epoch, as told at the start, and counted from there.
-    #[allow(dead_code, reason = "no consumer is in the list yet")]
     pub(crate) fn utc(&self) -> Duration {
         self.origin.utc + now().saturating_duration_since(self.started)
     }
@@ -134,6 +137,8 @@ impl Drop for OpenConnection {
 pub struct Server<N: Net, D: Disk> {
     net: N,
     disk: D,
+    /// Recordings that an earlier life left behind.
+    leftovers: Vec<PathBuf>,
     rtmp: N::Listener,
     http: N::Listener,
     shared: Arc<Shared>,
@@ -144,10 +149,12 @@ impl<N: Net, D: Disk> Server<N, D> {
     pub async fn bind(net: N, disk: D, config: Config, origin: Origin) -> io::Result<Self> {
         let rtmp = bind(&net, config.listen.rtmp, "RTMP").await?;
         let http = bind(&net, config.listen.http, "HTTP").await?;
+        let leftovers = archive::prepare(&disk, &config.archive).await?;
         let hub = Hub::new(config.hub);
         let shared = Shared {
             config,
             hub,
+            archive: archive::Board::default(),
             counters: Counters::default(),
             blocks: Arc::default(),
             open_connections: AtomicUsize::new(0),
@@ -157,7 +164,7 @@ impl<N: Net, D: Disk> Server<N, D> {
             origin,
             rtmp_port: net.local_addr(&rtmp)?.port(),
         };
-        Ok(Self { net, disk, rtmp, http, shared: Arc::new(shared) })
+        Ok(Self { net, disk, leftovers, rtmp, http, shared: Arc::new(shared) })
     }
 
     /// Where encoders publish.
@@ -184,8 +191,8 @@ impl<N: Net, D: Disk> Server<N, D> {
     /// what was published, or for the configured time. Says how many connections were cut.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let (stopping, stopped) = watch::channel(false);
-        let Self { net, disk, rtmp, http, shared } = self;
-        let mut consumers = consumers::start(&shared, &disk);
+        let Self { net, disk, leftovers, rtmp, http, shared } = self;
+        let mut consumers = consumers::start(&shared, &disk, leftovers);
         let accept_rtmp = accept(&net, &rtmp, &shared, &stopped, rtmp::serve);
         let accept_http = accept(&net, &http, &shared, &stopped, http::serve);
         tokio::select! {

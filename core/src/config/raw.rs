@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Builder, Config, ConfigError, Listen, Play, start_by_name};
+use super::{Archive, Builder, Config, ConfigError, Listen, Play, start_by_name};
+use crate::archive::ArchiveLimits;
 use crate::blocks::BlockLimits;
 use crate::hub::{HubLimits, Overflow, Policy, RingLimits, Start};
 use crate::rtmp::chunk::ChunkLimits;
@@ -20,6 +21,7 @@ pub(super) struct Raw {
     rtmp: RawRtmp,
     hub: RawHub,
     play: RawPlay,
+    archive: RawArchive,
     http: RawHttp,
     shutdown: RawShutdown,
 }
@@ -86,6 +88,20 @@ struct RawPlay {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawArchive {
+    directory: String,
+    stream: String,
+    sync_ms: i64,
+    file_ms_max: i64,
+    file_bytes_max: i64,
+    backlog_bytes_max: i64,
+    backlog_ms_max: i64,
+    write_len_max: i64,
+    retry_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawHttp {
     header_timeout_ms: i64,
 }
@@ -111,9 +127,52 @@ fn overflow_by_name(name: &str) -> Option<Overflow> {
     }
 }
 
+impl RawArchive {
+    fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
+        for (key, value, min, max, unit) in [
+            ("sync_ms", self.sync_ms, 10, MS_MAX, " milliseconds"),
+            ("file_ms_max", self.file_ms_max, 1_000, MS_MAX, " milliseconds"),
+            // A head alone has 40 KiB.
+            ("file_bytes_max", self.file_bytes_max, 1 << 16, BYTES_MAX, " bytes"),
+            ("backlog_bytes_max", self.backlog_bytes_max, 0, BYTES_MAX, " bytes"),
+            ("backlog_ms_max", self.backlog_ms_max, 0, MS_MAX, " milliseconds"),
+            ("write_len_max", self.write_len_max, 1024, 64 << 20, " bytes"),
+            ("retry_ms", self.retry_ms, 10, MS_MAX, " milliseconds"),
+        ] {
+            let expected = format!("{min} to {max}{unit}");
+            let is_within = (min..=max).contains(&value);
+            builder.expect(&format!("archive.{key}"), is_within, &expected)?;
+        }
+        // What is gathered for a sync must not count as falling behind.
+        let room = self.backlog_ms_max >= self.sync_ms;
+        builder.expect("archive.backlog_ms_max", room, "at least archive.sync_ms")
+    }
+
+    fn into_config(self) -> Archive {
+        let ms = |ms: i64| Duration::from_millis(ms as u64);
+        Archive {
+            directory: (!self.directory.is_empty()).then(|| self.directory.into()),
+            stream: self.stream.as_str().into(),
+            limits: ArchiveLimits {
+                sync: ms(self.sync_ms),
+                file_ms_max: self.file_ms_max as u64,
+                file_bytes_max: self.file_bytes_max as u64,
+                write_len_max: self.write_len_max as usize,
+                retry: ms(self.retry_ms),
+            },
+            policy: Policy {
+                backlog_bytes_max: self.backlog_bytes_max as u64,
+                backlog_ms_max: self.backlog_ms_max as u64,
+                overflow: Overflow::SkipToKeyframe,
+                undecodable: false,
+            },
+        }
+    }
+}
+
 impl Raw {
     pub(super) fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
-        let Self { listen, receive, rtmp, hub, play, http, shutdown } = self;
+        let Self { listen, receive, rtmp, hub, play, archive, http, shutdown } = self;
         for (key, address) in [("listen.rtmp", &listen.rtmp), ("listen.http", &listen.http)] {
             let is_address = address.parse::<SocketAddr>().is_ok();
             builder.expect(key, is_address, "an address and a port, as in \"0.0.0.0:1935\"")?;
@@ -168,6 +227,7 @@ impl Raw {
         within("play.backlog_bytes_max", play.backlog_bytes_max, 0, BYTES_MAX, " bytes")?;
         within("play.unsent_len_max", play.unsent_len_max, 4096, i64::from(u32::MAX), " bytes")?;
         within("play.write_len_max", play.write_len_max, 1024, 16 << 20, " bytes")?;
+        archive.check(builder)?;
         let is_start = start_by_name(&play.start, 0).is_some();
         builder.expect("play.start", is_start, "\"gop\", \"live\" or \"auto\"")?;
         builder.expect(
@@ -179,7 +239,7 @@ impl Raw {
 
     /// After [`check`](Self::check), which leaves no number negative and no name unknown.
     pub(super) fn into_config(self, text: String) -> Config {
-        let Self { listen, receive, rtmp, hub, play, http, shutdown } = self;
+        let Self { listen, receive, rtmp, hub, play, archive, http, shutdown } = self;
         let ms = |ms: i64| Duration::from_millis(ms as u64);
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let auto_gop_ms_max = play.auto_gop_ms_max as u64;
@@ -239,6 +299,7 @@ impl Raw {
                 write_len_max: play.write_len_max as usize,
                 unsent_len_max: play.unsent_len_max as u32,
             },
+            archive: archive.into_config(),
             http_header_timeout: ms(http.header_timeout_ms),
             drain_timeout: ms(shutdown.drain_ms),
             text,

@@ -4,17 +4,18 @@
 //! stream's first tag to its end. To add one: a file beside this one, and a line in [`start`].
 
 use std::future::{Future, poll_fn};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::archive::{self, Archive};
 use super::disk::Disk;
 use super::{Shared, contain, shutdown};
 use crate::hub::{Follower, Policy, StreamKey, Subscriber};
 
 /// One way to consume streams.
-#[allow(dead_code, reason = "no consumer is in the list yet")]
 pub(super) trait Consumer: Send + Sync + 'static {
     /// In the API and in logs.
     const NAME: &'static str;
@@ -34,13 +35,18 @@ pub(super) struct Consumers {
 }
 
 /// Starts the consumers that the configuration wants.
-pub(super) fn start<D: Disk>(_shared: &Arc<Shared>, _disk: &D) -> Consumers {
-    Consumers { running: JoinSet::new(), ending: watch::Sender::new(false) }
+pub(super) fn start<D: Disk>(shared: &Arc<Shared>, disk: &D, leftovers: Vec<PathBuf>) -> Consumers {
+    let mut consumers = Consumers { running: JoinSet::new(), ending: watch::Sender::new(false) };
+    if let Some(archive) = Archive::new(disk, shared) {
+        let recovery = archive::recover_leftovers(disk.clone(), shared.clone(), leftovers);
+        consumers.running.spawn(recovery);
+        consumers.add(shared, archive);
+    }
+    consumers
 }
 
 impl Consumers {
     /// Starts one more.
-    #[allow(dead_code, reason = "no consumer is in the list yet")]
     fn add<C: Consumer>(&mut self, shared: &Arc<Shared>, consumer: C) {
         let consumer = Arc::new(consumer);
         let wanted = consumer.clone();

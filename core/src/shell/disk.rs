@@ -46,7 +46,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
 
 /// An open file. Operations happen in the order of their calls. One that is dropped before it is
 /// done may happen or not.
-pub trait File: Send + 'static {
+pub trait File: Send + Sync + 'static {
     /// Writes behind what was appended before; all of it, or an error and any part of it.
     fn append(&mut self, slices: Vec<Bytes>) -> impl Future<Output = io::Result<()>> + Send;
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::describe::{self, AudioInfo, VideoInfo};
 use crate::hub::{Cause, Kind, Overflow, SubscriberInfo, TopicInfo};
+use crate::shell::archive::Report;
 use crate::shell::{Shared, now};
 use crate::wire_log::Protocol;
 
@@ -36,7 +37,56 @@ struct Stream {
     gop: Gop,
     cache: Cache,
     memory: Memory,
+    /// `None` where it is not recorded.
+    archive: Option<Archive>,
     subscribers: Vec<Subscriber>,
+}
+
+/// What of the stream is in files.
+#[derive(Serialize)]
+struct Archive {
+    /// The file that is being written; `None` between files, and while writing fails.
+    file: Option<String>,
+    /// Why writing fails, while it does.
+    failure: Option<String>,
+    /// Up to here all is safe from a loss of power, but for the gaps below.
+    durable: Option<Durable>,
+    written_bytes: u64,
+    complete_files: u64,
+    gaps: u64,
+    missing_tags: u64,
+    missing_bytes: u64,
+    errors: u64,
+}
+
+#[derive(Serialize)]
+struct Durable {
+    session: u64,
+    /// The place of the newest tag that is, among all of the stream.
+    tag: u64,
+    /// Its time as the publisher counts.
+    timestamp_ms: u32,
+}
+
+impl From<Report> for Archive {
+    fn from(report: Report) -> Self {
+        let Report { status, file, failure } = report;
+        Self {
+            file,
+            failure,
+            durable: status.durable.map(|durable| Durable {
+                session: durable.session,
+                tag: durable.number,
+                timestamp_ms: durable.timestamp.as_ms(),
+            }),
+            written_bytes: status.written_bytes,
+            complete_files: status.files,
+            gaps: status.gaps,
+            missing_tags: status.missing.tags,
+            missing_bytes: status.missing.bytes,
+            errors: status.errors,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -102,8 +152,13 @@ pub(super) fn streams(shared: &Shared) -> Streams {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: now().saturating_duration_since(shared.started).as_secs(),
         rtmp_port: shared.rtmp_port,
-        streams: shared.hub.topics().into_iter().map(Stream::from).collect(),
+        streams: shared.hub.topics().into_iter().map(|topic| stream(shared, topic)).collect(),
     }
+}
+
+fn stream(shared: &Shared, topic: TopicInfo) -> Stream {
+    let archive = shared.archive.of(&topic.key).map(Archive::from);
+    Stream { archive, ..topic.into() }
 }
 
 impl From<TopicInfo> for Stream {
@@ -136,6 +191,7 @@ impl From<TopicInfo> for Stream {
                 wire_log_bytes: topic.log_bytes,
                 wire_log_pinned_bytes: topic.log_pinned_bytes,
             },
+            archive: None,
             subscribers: topic.subscribers.into_iter().map(Subscriber::from).collect(),
         }
     }

@@ -63,6 +63,17 @@ fn server(registry: &mut Registry, shared: &Shared) {
         "Receive blocks not waited for: receive.waiting_blocks_max was reached",
         blocks.past_bound,
     );
+    if shared.config.archive.directory.is_some() {
+        let archive = shared.archive.totals();
+        count("archive_tags", "Tags given to the archive", archive.tags);
+        count("archive_written_bytes", "Bytes written to recordings", archive.written_bytes);
+        count("archive_syncs", "Times that a recording was made durable", archive.syncs);
+        count("archive_files", "Recordings completed", archive.files);
+        count("archive_gaps", "Times that something is missing in recordings", archive.gaps);
+        count("archive_missing_tags", "Tags that are in no recording", archive.missing_tags);
+        count("archive_errors", "Operations on recordings that failed", archive.errors);
+        count("archive_recovered_files", "Recordings recovered", archive.recovered_files);
+    }
     let uptime_seconds = now().saturating_duration_since(shared.started).as_secs();
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge = Gauge::<i64, AtomicI64>::default();
