@@ -97,7 +97,7 @@ pub static ALL: &[Scenario] = &[
     row("odd_encoder", 6, media::odd_encoder, "encoders with two quirks"),
     row("old_clock", 2, media::old_clock, "an encoder that has run for weeks, and keyframes of two chunks"),
     row("jumping_clock", 1, media::jumping_clock, "an encoder whose clock is set ahead while it runs"),
-    row("last_words", 1, media::last_words, "streams that are over with their first picture, and who joins meanwhile"),
+    row("last_words", 1, media::last_words, "a stream that is over with its first picture, and guests that begin to listen meanwhile"),
     row("cut_reads", 2, media::cut_reads, "reads of a few bytes, and chunks of three messages in turn"),
     row("radio", 1, media::radio, "sound alone, and a listener too slow for it"),
     row("endless_gop", 2, media::endless_gop, "no second keyframe, and a small ring"),

@@ -1,7 +1,7 @@
 //! Publishers and what they send.
 
 use crate::link::{Capacity, Link};
-use crate::plan::{Act, Leave, MomentKind, Quirk};
+use crate::plan::{Act, Leave, MomentKind, Quirk, Receive};
 use crate::trace::What;
 use crate::world::{Play, Units as _, World};
 
@@ -102,33 +102,22 @@ pub(super) fn jumping_clock(world: &mut World) {
     }
 }
 
-/// Streams that are over with their first picture, which takes long to come: whoever joins
-/// meanwhile is given what is left of them.
+/// A stream that is over with its first picture. Guests who want nothing until it is under way are
+/// given what is left of it, behind what was said of it.
 pub(super) fn last_words(world: &mut World) {
     let mut random = world.random("last_words");
     let mut link = Link::dsl();
-    link.up.capacity = Capacity::Constant(random.u64(60_000..200_000));
+    link.up.capacity = Capacity::Constant(random.u64(3_000_000..8_000_000));
     world.set("hub.grace_ms=0");
-    world
-        .publisher("studio", "obs-360p30-base")
-        .comes(100.ms())
-        .part(0.s(), 30.ms())
-        .link(link)
-        .again(random.u64(100..500).ms());
-    let stay = random.u64(1_000..3_000);
-    world
-        .viewers("guests", 6, Play::Rtmp)
-        .comes(300.ms())
-        .apart(170.ms())
-        .stay(stay.ms())
-        .again(90.ms());
-    world
-        .viewers("desks", 3, Play::Flv)
-        .comes(300.ms())
-        .apart(230.ms())
-        .stay(stay.ms())
-        .again(90.ms());
-    world.run(12.s());
+    for guest in ["guest", "other", "third"] {
+        world.viewer(guest, Play::Rtmp).comes(10.ms());
+        world.at(300.ms()).receive(guest, Receive::Pause);
+        let back = random.u64(10..45).ms();
+        world.when("studio", MomentKind::Tag, 1).plus(back).receive(guest, Receive::Resume);
+    }
+    let studio = world.publisher("studio", "obs-360p30-base");
+    studio.comes(500.ms()).part(0.s(), 30.ms()).link(link);
+    world.run(3.s());
 }
 
 /// Reads end inside every kind of chunk header, because they take a few bytes; messages of three
