@@ -26,25 +26,36 @@
 //! such a scenario as a program of its own.
 //!
 //! A server of one's own takes the shipped one's place by [`World::program`]: it listens and speaks on
-//! the simulated network, and says what enters its hub. Here one that hears nobody;
-//! `sim/examples/own_hub.rs` has one that serves, and a mistake of it that is seen.
+//! the simulated network, and says what enters its hub. `sim/examples/own_hub.rs` has one that is whole,
+//! and a mistake of it that is seen.
 //!
-//! ```
+//! ```no_run
 //! use forebay::shell::net::Net as _;
 //! use forebay_sim::program::{Place, Program};
-//! use forebay_sim::{Play, Units as _, World};
+//! use forebay_sim::{Link, Play, Units as _, World, tag::Kind};
 //!
-//! let mut world = World::new("own_server", 42);
-//! world.program(Program::new(|place: Place| async move {
-//!     let listener = place.net().bind(place.config().listen.http).await?;
-//!     while let Ok((stream, _)) = place.net().accept(&listener).await {
-//!         drop(stream); // Here `place.entered(...)` and tags for viewers.
+//! async fn serve(place: Place) -> std::io::Result<()> {
+//!     let listener = place.net().bind(place.config().listen.rtmp).await?;
+//!     while let Ok((stream, _peer)) = place.net().accept(&listener).await {
+//!         tokio::spawn(my_connection(stream, place.clone()));
 //!     }
 //!     Ok(())
-//! }));
-//! world.viewer("phone", Play::Flv).comes(1.s()).again(200.ms());
-//! world.run(4.s());
-//! assert_eq!(world.log("phone").pictures(), 0);
+//! }
+//!
+//! async fn my_connection(stream: impl forebay::shell::net::Stream, place: Place) {
+//!     // Where a publisher begins, where a tag enters the hub, and where the stream ends:
+//!     place.begins("live/a");
+//!     place.entered("live/a", Kind::Audio, 40, b"payload");
+//!     place.over("live/a");
+//! }
+//!
+//! let mut world = World::new("own_server", 42);
+//! world.program(Program::new(serve));
+//! world.publisher("studio", "obs-360p30-base");
+//! world.viewers("sofa", 2, Play::Rtmp).link(Link::fiber());
+//! world.viewer("phone", Play::Rtmp).comes(1.s()).again(200.ms());
+//! world.at(3.s()).cut("phone", 4.s());
+//! world.run(12.s());
 //! ```
 //!
 //! | question | where |
