@@ -15,6 +15,7 @@ use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
 use crate::archive::ArchiveLimits;
 use crate::blocks::BlockLimits;
+use crate::hls::Settings;
 use crate::hub::{HubLimits, Policy, Start};
 use crate::rtmp::server::ConnectionLimits;
 
@@ -75,6 +76,7 @@ pub struct Config {
     pub hub: HubLimits,
     pub grace: Duration,
     pub play: Play,
+    pub hls: Hls,
     pub archive: Archive,
     pub http_header_timeout: Duration,
     pub drain_timeout: Duration,
@@ -89,6 +91,17 @@ pub struct Listen {
     pub rtmp: SocketAddr,
     pub http: SocketAddr,
     pub connections_max: usize,
+}
+
+/// How streams are cut into segments, and for how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "config/forebay.toml describes every key")]
+pub struct Hls {
+    pub enabled: bool,
+    pub settings: Settings,
+    pub policy: Policy,
+    pub blocked_requests_max: usize,
+    pub viewers_max: usize,
 }
 
 /// How players are served.
@@ -367,6 +380,7 @@ mod tests {
         assert_eq!(config.connection, ConnectionLimits::default());
         assert_eq!(config.hub, HubLimits::default());
         assert_eq!(config.play.policy, Policy::default());
+        assert_eq!(config.hls.settings, Settings::default());
         assert_eq!(config.archive.limits, ArchiveLimits::default());
         assert_eq!(config.text, DEFAULTS);
     }

@@ -34,6 +34,7 @@
 //! archive   3  tags to FLV files that survive a crash; recovery
 //! wire_log  3  a topic's stream as one protocol's bytes
 //! describe  3  headers in words: codec, resolution, sample rate
+//! hls       4  segments, parts and playlists: CMAF by HLS with low latency
 //! hub       4  topics, publishers, subscribers: lossy fan-out
 //! inspect   4  what is in a stream, and what is wrong with it
 //! config    5  every limit and cadence, with its default and its reason
@@ -47,10 +48,12 @@ pub mod archive;
 pub mod blocks;
 #[cfg(feature = "shell")]
 pub mod config;
-#[cfg(feature = "shell")]
+#[cfg(feature = "hls")]
 pub mod describe;
 pub mod flv;
 pub mod gop;
+#[cfg(feature = "hls")]
+pub mod hls;
 pub mod hub;
 #[cfg(feature = "shell")]
 pub mod inspect;

@@ -7,6 +7,7 @@ mod archive;
 pub mod client;
 mod consumers;
 pub mod disk;
+pub(crate) mod hls;
 mod http;
 mod ingest;
 pub mod net;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     config: Config,
     hub: Hub,
     archive: archive::Board,
+    presentations: hls::Presentations,
     counters: Counters,
     /// Of the blocks that RTMP connections receive in.
     blocks: Arc<BlockTotals>,
@@ -155,6 +157,7 @@ impl<N: Net, D: Disk> Server<N, D> {
             config,
             hub,
             archive: archive::Board::default(),
+            presentations: hls::Presentations::default(),
             counters: Counters::default(),
             blocks: Arc::default(),
             open_connections: AtomicUsize::new(0),

@@ -169,7 +169,10 @@ fn watch_a_replay(file: &str, stream: &str, options: &[&str]) -> Vec<Value> {
     let server = Server::start(&patience.map(|setting| ["--set", setting]).concat());
     let viewers = [server.rtmp(stream), server.http(stream)]
         .map(|url| Running::start(&["watch", &url, "--json", "--timeout", "60"]));
-    let subscribers = |topic: &Value| topic["subscribers"].as_array().map_or(0, Vec::len);
+    let subscribers = |topic: &Value| {
+        let all = topic["subscribers"].as_array().into_iter().flatten();
+        all.filter(|subscriber| subscriber["kind"] != "consumer").count()
+    };
     server.wait_until(stream, |topic| subscribers(topic) == viewers.len());
     let replay = ["replay", &testdata(file), &server.rtmp(stream), "--json"];
     let sent = run(&[&replay, options].concat());

@@ -40,7 +40,8 @@ struct World {
 impl World {
     async fn new(settings: &[&str]) -> Self {
         let builder =
-            settings.iter().try_fold(Builder::new(), |it, setting| it.set("test", setting));
+            // Viewers are counted: a consumer would be one more.
+            ["hls.enabled=false"].iter().chain(settings).try_fold(Builder::new(), |it, setting| it.set("test", setting));
         let config = builder.and_then(Builder::build).expect("the settings are right");
         let net = MemNet::default();
         let server = Server::bind(

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use clap::Parser;
-use forebay::hub::{Hub, HubError, HubLimits, Policy, Start, Subscriber, Viewer};
+use forebay::hls::{Follow, Presentation, Settings};
+use forebay::hub::{Delivery, Hub, HubError, HubLimits, Policy, Start, Subscriber, Viewer};
 use forebay::wire_log::Protocol;
 use forebay_benches::measured::measured;
 use ingest::{Ingest, take_all};
@@ -40,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         }
         join(protocol)?;
     }
+    segment()?;
     hold()
 }
 
@@ -130,6 +132,55 @@ fn join(protocol: Protocol) -> anyhow::Result<()> {
         counted += info.count_total;
     }
     measured(&format!("allocations.per_join_{}", name(protocol)), counted as f64 / TAGS as f64);
+    Ok(())
+}
+
+/// From the ring into parts of segments, and out to a viewer of the endless file.
+fn segment() -> anyhow::Result<()> {
+    const PUBLISHED: usize = 4 * TAGS;
+    let hub = hub(0);
+    let mut ingest = stream(&hub, 4096, &mut []);
+    let policy =
+        Policy { backlog_ms_max: u64::MAX, backlog_bytes_max: u64::MAX, ..Policy::default() };
+    let mut subscriber = hub.subscribe("live/test".into(), Start::Gop, policy, "hls")?;
+    let mut presentation = Presentation::new(Settings::default(), "x".to_owned(), 1);
+    let (mut utc, mut allocations, mut parts, mut published) = (Duration::ZERO, 0, 0, 0);
+    let (mut copied, mut copied_by_ingest) = (0, 0);
+    for tag in 0..PUBLISHED {
+        let before = ingest.copied_bytes();
+        ingest.tags(1, &mut []);
+        copied_by_ingest += ingest.copied_bytes() - before;
+        let before = (presentation.totals(), ingest.copied_bytes());
+        let counted = measure(|| {
+            while let Some(Delivery::Tag { tag, .. }) = subscriber.next_delivery() {
+                utc += Duration::from_millis(13);
+                presentation.push(&tag, 1, utc);
+            }
+        });
+        // Behind a warm-up in which the window has got full.
+        if tag >= 3 * TAGS {
+            allocations += counted.count_total;
+            parts += presentation.totals().parts - before.0.parts;
+            copied += ingest.copied_bytes() - before.1;
+            published += presentation.totals().made_bytes - before.0.made_bytes;
+        }
+    }
+    anyhow::ensure!(copied_by_ingest == 0, "the way into the hub is none of this");
+    measured("allocations.per_hls_part", allocations as f64 / parts as f64);
+    measured("copies.per_segment_byte", copied as f64 / published as f64);
+    let before = ingest.copied_bytes();
+    let mut taken = 0;
+    for _ in 0..100 {
+        let mut position = presentation.join().ok_or_else(|| anyhow::anyhow!("nothing to join"))?;
+        while let Follow::Fragments(fragments) =
+            presentation.follow(&mut position, 1 << 20, u64::MAX)
+        {
+            taken += fragments.iter().map(|fragment| fragment.len() as u64).sum::<u64>();
+        }
+    }
+    anyhow::ensure!(taken > 0, "nothing was taken");
+    let per_byte = (ingest.copied_bytes() - before) as f64 / taken as f64;
+    measured("copies.per_delivered_byte_hls", per_byte);
     Ok(())
 }
 

@@ -181,6 +181,6 @@ fn invitation(rtmp: SocketAddr, http: SocketAddr, replayed: Option<&str>) -> Str
         )
     };
     format!(
-        "{publish}\nplay        rtmp://{rtmp}/{stream}\n            http://{http}/{stream}.flv\nwatch       http://{http}/\nstatus      http://{http}/api/streams"
+        "{publish}\nplay        rtmp://{rtmp}/{stream}\n            http://{http}/{stream}.flv\n            http://{http}/{stream}.mp4\n            http://{http}/{stream}/index.m3u8\nwatch       http://{http}/\nstatus      http://{http}/api/streams"
     )
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Archive, Builder, Config, ConfigError, Listen, Play, start_by_name};
+use super::{Archive, Builder, Config, ConfigError, Hls, Listen, Play, start_by_name};
 use crate::archive::ArchiveLimits;
 use crate::blocks::BlockLimits;
+use crate::hls::Settings;
 use crate::hub::{HubLimits, Overflow, Policy, RingLimits, Start};
 use crate::rtmp::chunk::ChunkLimits;
 use crate::rtmp::server::ConnectionLimits;
@@ -21,6 +22,7 @@ pub(super) struct Raw {
     rtmp: RawRtmp,
     hub: RawHub,
     play: RawPlay,
+    hls: RawHls,
     archive: RawArchive,
     http: RawHttp,
     shutdown: RawShutdown,
@@ -102,6 +104,20 @@ struct RawArchive {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawHls {
+    enabled: bool,
+    segment_duration_ms: i64,
+    target_duration_ms_max: i64,
+    part_duration_ms: i64,
+    window_ms: i64,
+    bytes_max: i64,
+    backlog_ms_max: i64,
+    blocked_requests_max: i64,
+    viewers_max: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawHttp {
     header_timeout_ms: i64,
 }
@@ -170,9 +186,59 @@ impl RawArchive {
     }
 }
 
+impl RawHls {
+    fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
+        let within = |key: &str, value: i64, min: i64, max: i64, unit: &str| {
+            let expected = format!("{min} to {max}{unit}");
+            builder.expect(&format!("hls.{key}"), (min..=max).contains(&value), &expected)
+        };
+        // Numbers of segments are seconds at the start: more than one a second would outrun the clock.
+        let segment_ms = self.segment_duration_ms;
+        within("segment_duration_ms", segment_ms, 1_000, 60_000, " milliseconds")?;
+        within(
+            "target_duration_ms_max",
+            self.target_duration_ms_max,
+            1_000,
+            60_000,
+            " milliseconds",
+        )?;
+        let fits = self.target_duration_ms_max >= segment_ms;
+        builder.expect("hls.target_duration_ms_max", fits, "at least hls.segment_duration_ms")?;
+        within("part_duration_ms", self.part_duration_ms, 50, 5_000, " milliseconds")?;
+        let fits = self.part_duration_ms <= segment_ms;
+        builder.expect("hls.part_duration_ms", fits, "at most hls.segment_duration_ms")?;
+        within("window_ms", self.window_ms, 3_000, MS_MAX, " milliseconds")?;
+        within("bytes_max", self.bytes_max, 1 << 20, BYTES_MAX, " bytes")?;
+        within("backlog_ms_max", self.backlog_ms_max, 0, MS_MAX, " milliseconds")?;
+        within("blocked_requests_max", self.blocked_requests_max, 0, 1_000_000, "")?;
+        within("viewers_max", self.viewers_max, 0, 1_000_000, "")
+    }
+
+    /// After [`check`](Self::check).
+    fn into_hls(self) -> Hls {
+        Hls {
+            enabled: self.enabled,
+            settings: Settings {
+                segment_duration_ms: self.segment_duration_ms as u64,
+                target_duration_ms_max: self.target_duration_ms_max as u64,
+                part_duration_ms: self.part_duration_ms as u64,
+                window_ms: self.window_ms as u64,
+                bytes_max: self.bytes_max as u64,
+            },
+            policy: Policy {
+                backlog_bytes_max: self.bytes_max as u64,
+                backlog_ms_max: self.backlog_ms_max as u64,
+                ..Policy::default()
+            },
+            blocked_requests_max: self.blocked_requests_max as usize,
+            viewers_max: self.viewers_max as usize,
+        }
+    }
+}
+
 impl Raw {
     pub(super) fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
-        let Self { listen, receive, rtmp, hub, play, archive, http, shutdown } = self;
+        let Self { listen, receive, rtmp, hub, play, hls, archive, http, shutdown } = self;
         for (key, address) in [("listen.rtmp", &listen.rtmp), ("listen.http", &listen.http)] {
             let is_address = address.parse::<SocketAddr>().is_ok();
             builder.expect(key, is_address, "an address and a port, as in \"0.0.0.0:1935\"")?;
@@ -227,6 +293,7 @@ impl Raw {
         within("play.backlog_bytes_max", play.backlog_bytes_max, 0, BYTES_MAX, " bytes")?;
         within("play.unsent_len_max", play.unsent_len_max, 4096, i64::from(u32::MAX), " bytes")?;
         within("play.write_len_max", play.write_len_max, 1024, 16 << 20, " bytes")?;
+        hls.check(builder)?;
         archive.check(builder)?;
         let is_start = start_by_name(&play.start, 0).is_some();
         builder.expect("play.start", is_start, "\"gop\", \"live\" or \"auto\"")?;
@@ -239,7 +306,7 @@ impl Raw {
 
     /// After [`check`](Self::check), which leaves no number negative and no name unknown.
     pub(super) fn into_config(self, text: String) -> Config {
-        let Self { listen, receive, rtmp, hub, play, archive, http, shutdown } = self;
+        let Self { listen, receive, rtmp, hub, play, hls, archive, http, shutdown } = self;
         let ms = |ms: i64| Duration::from_millis(ms as u64);
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let auto_gop_ms_max = play.auto_gop_ms_max as u64;
@@ -299,6 +366,7 @@ impl Raw {
                 write_len_max: play.write_len_max as usize,
                 unsent_len_max: play.unsent_len_max as u32,
             },
+            hls: hls.into_hls(),
             archive: archive.into_config(),
             http_header_timeout: ms(http.header_timeout_ms),
             drain_timeout: ms(shutdown.drain_ms),

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::archive::{self, Archive};
 use super::disk::Disk;
+use super::hls::HlsConsumer;
 use super::{Shared, contain, shutdown};
 use crate::hub::{Follower, Policy, StreamKey, Subscriber};
 
@@ -37,6 +38,9 @@ pub(super) struct Consumers {
 /// Starts the consumers that the configuration wants.
 pub(super) fn start<D: Disk>(shared: &Arc<Shared>, disk: &D, leftovers: Vec<PathBuf>) -> Consumers {
     let mut consumers = Consumers { running: JoinSet::new(), ending: watch::Sender::new(false) };
+    if shared.config.hls.enabled {
+        consumers.add(shared, HlsConsumer::new(shared));
+    }
     if let Some(archive) = Archive::new(disk, shared) {
         let recovery = archive::recover_leftovers(disk.clone(), shared.clone(), leftovers);
         consumers.running.spawn(recovery);

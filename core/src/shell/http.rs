@@ -1,8 +1,9 @@
-//! HTTP: HTTP-FLV, the page, the API, metrics and health; a connection at a time.
+//! HTTP: HTTP-FLV, HLS, the page, the API, metrics and health; a connection at a time.
 
 mod api;
 mod body;
 mod flv;
+mod hls;
 mod metrics;
 mod page;
 
@@ -47,6 +48,9 @@ pub(super) async fn serve<S: Stream>(
             if let Some(path) = stream_of(&request) {
                 return Ok(media(shared, peer, path, &request).await);
             }
+            if let Some(route) = hls::Route::of(&request) {
+                return Ok(hls::serve(shared, peer, route, &request).await);
+            }
             // Made when it is needed: thousands of players would each hold one.
             let others = TowerToHyperService::new(router(shared));
             others.call(request).await.map(|response| response.map(Body::from))
@@ -77,7 +81,10 @@ pub(super) async fn serve<S: Stream>(
 
 fn router(shared: Arc<Shared>) -> Router {
     let nothing = async || {
-        problem(StatusCode::NOT_FOUND, "there is nothing here; streams are at /APP/NAME.flv")
+        problem(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; streams are at /APP/NAME.flv, /APP/NAME.mp4 and /APP/NAME/index.m3u8",
+        )
     };
     page::routes()
         .route("/healthz", get(async || "ok\n"))

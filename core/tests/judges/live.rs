@@ -17,7 +17,7 @@ fn testdata(file: &str) -> String {
 }
 
 /// ffmpeg publishes a recording as it is, at its own pace; for ever, or for some seconds.
-fn publish(server: &Server, file: &str, seconds: Option<u32>) -> Program {
+pub(crate) fn publish(server: &Server, file: &str, seconds: Option<u32>) -> Program {
     let repeat = seconds.map_or("-stream_loop -1".to_owned(), |seconds| format!("-t {seconds}"));
     let enhanced = match file.starts_with("enh-") {
         true => "-rtmp_enhanced_codecs hvc1,av01,vp09,Opus",
@@ -29,7 +29,7 @@ fn publish(server: &Server, file: &str, seconds: Option<u32>) -> Program {
 }
 
 /// ffmpeg decodes what it is sent, for some seconds or until the stream ends.
-fn play(ffmpeg: &str, url: &str, seconds: Option<u32>) -> Program {
+pub(crate) fn play(ffmpeg: &str, url: &str, seconds: Option<u32>) -> Program {
     let limit = seconds.map(|seconds| format!("-t {seconds}")).unwrap_or_default();
     let input = format!("-nostdin -v error -xerror -i {url} {limit} -map 0:v? -map 0:a?");
     // Milliseconds are kept, as in `joins`.

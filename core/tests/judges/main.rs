@@ -5,6 +5,7 @@
 
 #[path = "../common/capture.rs"]
 mod capture;
+mod hls;
 mod joins;
 mod live;
 mod programs;

@@ -218,7 +218,8 @@ impl Server {
     #[track_caller]
     pub(crate) fn wait_for_subscribers(&self, key: &str, count: usize) {
         self.wait_until(key, |stream| {
-            stream["subscribers"].as_array().map_or(0, Vec::len) == count
+            let all = stream["subscribers"].as_array().into_iter().flatten();
+            all.filter(|subscriber| subscriber["kind"] != "consumer").count() == count
         });
     }
 

@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use crate::describe::{self, AudioInfo, VideoInfo};
+use crate::hls::{Presentation, State};
 use crate::hub::{Cause, Kind, Overflow, SubscriberInfo, TopicInfo};
 use crate::shell::archive::Report;
+use crate::shell::hls::{LiveStream, Watched};
 use crate::shell::{Shared, now};
 use crate::wire_log::Protocol;
 
@@ -37,6 +39,8 @@ struct Stream {
     gop: Gop,
     cache: Cache,
     memory: Memory,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hls: Option<Hls>,
     /// `None` where it is not recorded.
     archive: Option<Archive>,
     subscribers: Vec<Subscriber>,
@@ -113,6 +117,32 @@ struct Memory {
     wire_log_pinned_bytes: u64,
 }
 
+/// Segments and parts.
+#[derive(Serialize)]
+struct Hls {
+    /// `starting`, `live`, `ended`, or `unsupported`: then `reason` says why.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_duration_seconds: Option<u64>,
+    /// Of the segment that is being made.
+    media_sequence: u64,
+    segments: u64,
+    parts: u64,
+    discontinuities: u64,
+    listed_segments: u64,
+    /// No longer listed, and still to be had.
+    removed_segments: u64,
+    /// Given up before their time: hls.bytes_max was reached.
+    evicted_segments: u64,
+    held_bytes: u64,
+    /// Requests that wait for a part or a playlist.
+    waiting_requests: usize,
+    /// Of the endless file.
+    mp4_viewers: usize,
+}
+
 #[derive(Serialize)]
 struct Subscriber {
     kind: &'static str,
@@ -158,7 +188,8 @@ pub(super) fn streams(shared: &Shared) -> Streams {
 
 fn stream(shared: &Shared, topic: TopicInfo) -> Stream {
     let archive = shared.archive.of(&topic.key).map(Archive::from);
-    Stream { archive, ..topic.into() }
+    let hls = shared.presentations.get(&topic.key).map(|stream| Hls::of(&stream));
+    Stream { archive, hls, ..topic.into() }
 }
 
 impl From<TopicInfo> for Stream {
@@ -191,8 +222,37 @@ impl From<TopicInfo> for Stream {
                 wire_log_bytes: topic.log_bytes,
                 wire_log_pinned_bytes: topic.log_pinned_bytes,
             },
+            hls: None,
             archive: None,
             subscribers: topic.subscribers.into_iter().map(Subscriber::from).collect(),
+        }
+    }
+}
+
+impl Hls {
+    fn of(stream: &LiveStream) -> Self {
+        let Watched { state, totals, blocked, viewers } = stream.watched();
+        let (state, reason) = match state {
+            State::Starting => ("starting", None),
+            State::Live => ("live", None),
+            State::Ended => ("ended", None),
+            State::Unsupported(reason) => ("unsupported", Some(reason.to_string())),
+        };
+        let target = stream.read(Presentation::target_duration);
+        Self {
+            state,
+            reason,
+            target_duration_seconds: target.map(|target| target.as_secs()),
+            media_sequence: totals.media_sequence,
+            segments: totals.segments,
+            parts: totals.parts,
+            discontinuities: totals.discontinuities,
+            listed_segments: totals.listed_segments,
+            removed_segments: totals.removed_segments,
+            evicted_segments: totals.evicted_segments,
+            held_bytes: totals.held_bytes,
+            waiting_requests: blocked,
+            mp4_viewers: viewers,
         }
     }
 }

@@ -9,6 +9,7 @@ use http_body::{Frame, SizeHint};
 use smallvec::SmallVec;
 
 use super::flv::FlvBody;
+use super::hls::EndlessBody;
 
 /// Bytes of one frame of a body. hyper writes all of them in one call.
 pub(super) struct Slices {
@@ -24,6 +25,13 @@ impl FromIterator<Bytes> for Slices {
         slices.reverse();
         let len = slices.iter().map(Bytes::len).sum();
         Self { slices, len }
+    }
+}
+
+impl Slices {
+    /// Bytes of all slices.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 }
 
@@ -61,6 +69,10 @@ impl Buf for Slices {
 pub(super) enum Body {
     /// Of a stream, which ends with it.
     Stream(Box<FlvBody>),
+    /// Of a stream in fragments, which ends with it.
+    Endless(Box<EndlessBody>),
+    /// All of it, in memory that others share.
+    Whole(Option<Slices>),
     /// Of anything else.
     Other(axum::body::Body),
 }
@@ -84,6 +96,14 @@ impl http_body::Body for Body {
                 let frame = Pin::new(body.as_mut()).poll_frame(cx);
                 frame.map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
             }
+            Self::Endless(body) => {
+                let frame = Pin::new(body.as_mut()).poll_frame(cx);
+                frame.map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
+            }
+            Self::Whole(slices) => {
+                let slices = slices.take().filter(|slices| slices.len > 0);
+                Poll::Ready(slices.map(|slices| Ok(Frame::data(slices))))
+            }
             Self::Other(body) => {
                 let frame = Pin::new(body).poll_frame(cx);
                 let sliced = |bytes| Slices::from_iter([bytes]);
@@ -95,6 +115,8 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Stream(body) => body.is_end_stream(),
+            Self::Endless(body) => body.is_end_stream(),
+            Self::Whole(slices) => slices.as_ref().is_none_or(|slices| slices.len == 0),
             Self::Other(body) => body.is_end_stream(),
         }
     }
@@ -102,6 +124,10 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Stream(body) => body.size_hint(),
+            Self::Endless(body) => body.size_hint(),
+            Self::Whole(slices) => {
+                SizeHint::with_exact(slices.as_ref().map_or(0, |slices| slices.len as u64))
+            }
             Self::Other(body) => body.size_hint(),
         }
     }

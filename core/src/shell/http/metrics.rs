@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::hub::{Kind, TopicInfo};
 use crate::rope;
+use crate::shell::hls::Watched;
 use crate::shell::{Shared, now};
 use crate::wire_log::Protocol;
 
@@ -29,6 +30,7 @@ pub(super) fn encode(shared: &Shared) -> String {
     let mut registry = Registry::with_prefix("forebay");
     server(&mut registry, shared);
     streams(&mut registry, &shared.hub.topics());
+    hls(&mut registry, shared);
     let mut out = String::new();
     match text::encode(&mut out, &registry) {
         Ok(()) => out,
@@ -83,6 +85,35 @@ fn server(registry: &mut Registry, shared: &Shared) {
     gauge("uptime_seconds", "Seconds since the start", uptime_seconds);
     gauge("receive_blocks_bytes", "Bytes of receive blocks held", blocks.held_bytes as u64);
     gauge("receive_blocks_pinned_bytes", "Of these, bytes in use", blocks.pinned_bytes as u64);
+}
+
+fn hls(registry: &mut Registry, shared: &Shared) {
+    let streams: Vec<_> = shared.presentations.all();
+    let watched: Vec<_> = streams.iter().map(|(key, stream)| (key, stream.watched())).collect();
+    let mut gauge = |name: &str, help: &str, value: fn(&Watched) -> u64| {
+        let family = Family::<StreamLabels, Gauge>::default();
+        for (key, watched) in &watched {
+            let labels = StreamLabels { stream: key.to_string() };
+            family.get_or_create(&labels).set(value(watched).min(i64::MAX as u64) as i64);
+        }
+        registry.register(name, help, family);
+    };
+    gauge("hls_media_sequence", "Number of the segment that is being made", |watched| {
+        watched.totals.media_sequence
+    });
+    gauge("hls_segments", "Segments made", |watched| watched.totals.segments);
+    gauge("hls_parts", "Parts made", |watched| watched.totals.parts);
+    gauge("hls_discontinuities", "Discontinuities", |watched| watched.totals.discontinuities);
+    gauge(
+        "hls_evicted_segments",
+        "Segments given up early: hls.bytes_max was reached",
+        |watched| watched.totals.evicted_segments,
+    );
+    gauge("hls_held_bytes", "Bytes of segments held", |watched| watched.totals.held_bytes);
+    gauge("hls_waiting_requests", "Requests that wait for something new", |watched| {
+        watched.blocked as u64
+    });
+    gauge("hls_mp4_viewers", "Viewers of the endless file", |watched| watched.viewers as u64);
 }
 
 fn streams(registry: &mut Registry, topics: &[TopicInfo]) {

@@ -1,0 +1,107 @@
+//! ffmpeg decodes the segments of every recording, and plays a live stream's playlist and its
+//! endless file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use forebay::hls::{Delta, Found, Presentation, Settings, State};
+
+use super::live::{play, publish};
+use super::programs::{Program, Server};
+use super::{capture, ffmpeg, scratch};
+
+const KEY: &str = "live/x";
+
+/// Writes a presentation's files into a folder, and its segments in one file behind its first init
+/// section. Says how many init sections there are.
+fn write(presentation: &Presentation, folder: &Path) -> usize {
+    let text = presentation.media(Delta::Full);
+    let (mut joined, mut inits) = (Vec::new(), 0);
+    for line in text.lines() {
+        let name = match line.strip_prefix("#EXT-X-MAP:URI=\"") {
+            Some(rest) => rest.trim_end_matches('"'),
+            None if line.starts_with('#') => continue,
+            None => line,
+        };
+        let bytes: Vec<u8> = match presentation.find(presentation.wanted(name).unwrap()).unwrap() {
+            Found::Init(init) => {
+                inits += 1;
+                init.bytes.to_vec()
+            }
+            Found::Segment(segment) => {
+                segment.parts.iter().flat_map(|part| part.bytes.to_vec()).collect()
+            }
+            other => panic!("{name}: {other:?}"),
+        };
+        joined.extend_from_slice(&bytes);
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    std::fs::write(folder.join("media.m3u8"), text).unwrap();
+    std::fs::write(folder.join("joined.mp4"), joined).unwrap();
+    inits
+}
+
+#[test]
+#[ignore = "needs ffmpeg: cargo ci judges"]
+fn ffmpeg_decodes_the_segments_of_every_recording() {
+    let mut wrong = Vec::new();
+    for capture in capture::intact() {
+        let folder = scratch(&format!("hls-{}", capture.name));
+        std::fs::create_dir_all(&folder).unwrap();
+        let settings = Settings { window_ms: 600_000, ..Settings::default() };
+        let mut presentation = Presentation::new(settings, "x".to_owned(), 1);
+        for (index, tag) in capture.tags.iter().enumerate() {
+            presentation.push(tag, 1, Duration::from_millis(15 * index as u64));
+        }
+        presentation.end();
+        assert_eq!(presentation.state(), State::Ended, "{}", capture.name);
+        assert_eq!(write(&presentation, &folder), 1, "{}", capture.name);
+        for file in ["media.m3u8", "joined.mp4"] {
+            let path = folder.join(file);
+            let done = play(&ffmpeg(&capture.name), path.to_str().unwrap(), None).finish();
+            if done.code != Some(0) || !done.stderr.is_empty() {
+                wrong.push(format!("{} {file}: {}", capture.name, done.stderr));
+            }
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// By the multivariant playlist, and as one file that does not end.
+fn ffmpeg_plays(file: &str) {
+    let server = Server::start("");
+    let _publisher = publish(&server, file, None);
+    server.wait_until_live(KEY);
+    let urls = [format!("{}/index.m3u8", server.http(KEY)), format!("{}.mp4", server.http(KEY))];
+    for player in urls.map(|url| play(&ffmpeg(file), &url, Some(4))) {
+        player.finish().assert_decoded(90);
+    }
+}
+
+#[test]
+#[ignore = "needs ffmpeg: cargo ci judges"]
+fn ffmpeg_plays_hls_of_a_live_stream() {
+    ffmpeg_plays("obs-720p30-cbr2500.flv");
+}
+
+#[test]
+#[ignore = "needs ffmpeg of 2023 or later: cargo ci judges"]
+fn ffmpeg_new_plays_hls_of_av1_and_opus() {
+    ffmpeg_plays("enh-av1-opus.flv");
+}
+
+#[test]
+#[ignore = "needs ffprobe: cargo ci judges"]
+fn ffprobe_finds_both_tracks_by_both_urls() {
+    let server = Server::start("");
+    let _publisher = publish(&server, "obs-720p30-cbr2500.flv", None);
+    server.wait_until_live(KEY);
+    for url in [format!("{}/index.m3u8", server.http(KEY)), format!("{}.mp4", server.http(KEY))] {
+        let entries = "-v error -show_entries stream=codec_name,width -of csv=p=0";
+        let done = Program::start("ffprobe", &format!("{entries} {url}")).finish();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(said.contains("h264,1280") && said.contains("aac"), "{url}: {said}{}", done.stderr);
+        assert!(done.stderr.is_empty(), "{url}: {}", done.stderr);
+    }
+}
