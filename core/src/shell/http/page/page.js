@@ -123,16 +123,19 @@ function spark(values) {
 
 /** Where a stream goes beside its viewers: relays, and the archive's file. */
 function targets(stream) {
-  const target = (name, { state, reason, error, until_ms, retry_in_ms, ...rest }) => {
-    const wait = retry_in_ms ?? until_ms;
-    const why = reason ?? error ?? (state === "backoff" && wait ? `again in ${seconds(wait)}` : null);
-    const where = rest.url ?? rest.target ?? rest.file ?? rest.path ?? rest.name ?? "";
-    const word = element("span", { class: `state ${state}` }, `${name} ${state ?? ""}`);
-    return element("span", { class: "target", title: where }, word, why ? ` · ${why}` : "");
+  const target = (name, state, where, why) => {
+    const word = element("span", { class: `state ${state}` }, `${name} ${state}`);
+    return element("span", { class: "target", title: [where, why].filter(Boolean).join("\n") }, word, why ? ` · ${why}` : "");
   };
-  const relays = (stream.relays ?? []).map((relay) => target("relay", relay));
-  const archive = stream.archive ? [target("archive", stream.archive)] : [];
-  return [...relays, ...archive];
+  const relay = ({ target: where, state, reason, until_unix_ms }) => {
+    const wait = state === "backoff" && until_unix_ms ? `again in ${Math.max(0, Math.round((until_unix_ms - Date.now()) / 1000))} s` : null;
+    return target("relay", state, where, [wait, state === "live" ? null : reason].filter(Boolean).join(", "));
+  };
+  const { archive } = stream;
+  const state = archive?.failure ? "failed" : "recording";
+  const gaps = archive?.gaps ? plural(archive.gaps, "gap") : null;
+  const files = archive ? [target("archive", state, archive.file, archive.failure ?? gaps)] : [];
+  return [...(stream.relays ?? []).map(relay), ...files];
 }
 
 function row(stream) {
