@@ -46,6 +46,7 @@ const JUDGES: &[Judge] = &[
         "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
          gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav",
     ),
+    judge("chromium", Probe::Program("chromium"), "chromium"),
     judge("python3", Probe::Python("ensurepip, venv"), "python3 python3-venv"),
     Judge { optional: true, ..judge("tshark", Probe::Program("tshark"), "tshark") },
 ];

@@ -6,12 +6,12 @@ use super::programs::{Done, Program, Server};
 use super::{ffmpeg, scratch};
 
 const KEY: &str = "live/x";
-const OBS: &str = "obs-720p30-cbr2500.flv";
+pub(crate) const OBS: &str = "obs-720p30-cbr2500.flv";
 
 /// A second and a half of what both captures of OBS have: 30 frames per second.
 const SOME_FRAMES: u64 = 45;
 
-fn testdata(file: &str) -> String {
+pub(crate) fn testdata(file: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/flv").join(file);
     path.to_str().unwrap().to_owned()
 }

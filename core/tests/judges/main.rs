@@ -3,11 +3,13 @@
 //! `cargo ci judges` installs them, says where they are, and runs these tests.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod browser;
 #[path = "../common/capture.rs"]
 mod capture;
 mod hls;
 mod joins;
 mod live;
+mod page;
 mod programs;
 
 use std::path::PathBuf;

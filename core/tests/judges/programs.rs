@@ -179,6 +179,18 @@ impl Server {
         [self.rtmp(stream), self.http(stream)]
     }
 
+    /// Where a person looks.
+    pub(crate) fn page(&self) -> String {
+        format!("http://{}/", self.http)
+    }
+
+    /// A request whose answer nobody waits for, as long as this is held.
+    pub(crate) fn ask(&self, path: &str) -> TcpStream {
+        let mut socket = TcpStream::connect(&self.http).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        socket
+    }
+
     /// The body of a response, until the server closes the connection.
     pub(crate) fn get(&self, path: &str) -> Vec<u8> {
         let mut socket = TcpStream::connect(&self.http).unwrap();
