@@ -61,9 +61,9 @@ impl World {
 /// Runs a test with a server, in paused time.
 fn simulate<F: Future>(settings: &[&str], test: impl FnOnce(World) -> F) -> F::Output {
     // Viewers are counted, and ticks begin with the first of them: a consumer would be one more.
-    let settings = ["hls.enabled=false"].iter().chain(settings);
+    let mut settings = ["hls.enabled=false"].iter().chain(settings);
     let builder =
-        settings.fold(Ok(Builder::new()), |builder, setting| builder?.set("test", setting));
+        settings.try_fold(Builder::new(), |builder, setting| builder.set("test", setting));
     let config = builder.and_then(Builder::build).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -237,7 +237,8 @@ impl Intake {
         let floor = last.unwrap_or(clock.newest_ms - INTERVAL_MS_MAX) - BACK_MS_MAX;
         if time_ms < floor || time_ms > clock.newest_ms + hole_ms_max {
             self.reset_clock();
-            return self.place(frame, timestamp) || true;
+            self.place(frame, timestamp);
+            return true;
         }
         if time_ms > clock.newest_ms {
             clock.interval_ms = Some(time_ms - clock.newest_ms);

@@ -36,7 +36,7 @@ pub(super) fn track_id(kind: TrackKind) -> u32 {
 pub(super) fn init<'a>(
     tracks: impl Iterator<Item = &'a Track> + Clone,
 ) -> Result<Bytes, mp4_atom::Error> {
-    let brands = [b"iso6", b"cmfc", b"mp41"].map(|brand| FourCC::new(brand)).to_vec();
+    let brands = [b"iso6", b"cmfc", b"mp41"].map(FourCC::new).to_vec();
     let ftyp =
         Ftyp { major_brand: FourCC::new(b"iso6"), minor_version: 0, compatible_brands: brands };
     let trex = |track: &Track| Trex {

@@ -153,7 +153,7 @@ fn sound_that_comes_late_is_another_init_section_from_the_next_keyframe_on() {
     camera.film(4_000, |ms| ms % 2_000 == 0);
     camera.push(tag(TagKind::Audio, camera.ms, AAC_CONFIG));
     for _ in 0..100 {
-        camera.push(picture(camera.ms, camera.ms % 2_000 == 0));
+        camera.push(picture(camera.ms, camera.ms.is_multiple_of(2_000)));
         camera.push(sound(camera.ms));
         camera.ms += 40;
     }

@@ -200,10 +200,10 @@ impl Epoch {
             let end_ms = time_ms.max(self.part_start_ms + 1);
             self.end_part(end_ms, pace, window)?;
             self.end_segment(end_ms, window);
-        } else if time_ms + self.frame_ms > self.part_start_ms + window.part_target_ms
-            || self.part_bytes > settings.bytes_max / PART_BYTES_DIVISOR
-        {
-            if time_ms > self.part_start_ms {
+        } else {
+            let is_full = time_ms + self.frame_ms > self.part_start_ms + window.part_target_ms
+                || self.part_bytes > settings.bytes_max / PART_BYTES_DIVISOR;
+            if is_full && time_ms > self.part_start_ms {
                 self.end_part(time_ms, pace, window)?;
             }
         }

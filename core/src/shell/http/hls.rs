@@ -98,7 +98,7 @@ pub(super) async fn serve<B>(
                 Route::Media(_) => asked.media().await,
                 Route::File(_, file) => asked.file(file).await,
             }
-            .unwrap_or_else(|problem| problem)
+            .unwrap_or_else(|refusal| *refusal)
         }
     };
     let headers = response.headers_mut();
@@ -115,17 +115,24 @@ const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// Segments and parts never change under their names. Longer than any of them is listed.
 const FOR_EVER: &str = "public, max-age=3600, immutable";
 
-type Answer = Result<Response<Body>, Response<Body>>;
+/// Why there is nothing, in a box: it is rare, and answers are passed through many hands.
+type Refusal = Box<Response<Body>>;
+
+type Answer = Result<Response<Body>, Refusal>;
+
+fn refuse(status: StatusCode, reason: impl std::fmt::Display) -> Refusal {
+    Box::new(problem(status, reason).map(Body::from))
+}
 
 impl Asked<'_> {
     /// The stream, if it is live or was until a moment ago.
-    async fn stream(&self) -> Result<Arc<LiveStream>, Response<Body>> {
+    async fn stream(&self) -> Result<Arc<LiveStream>, Refusal> {
         let (shared, key) = (self.shared, &self.key);
         let deadline = now() + shared.config.play.wait;
         let stream = shared.presentations.wait_for(key, deadline, || shared.hub.is_live(key)).await;
         stream.ok_or_else(|| {
             let reason = format_args!("nobody publishes {key}");
-            problem(StatusCode::NOT_FOUND, reason).map(Body::from)
+            refuse(StatusCode::NOT_FOUND, reason)
         })
     }
 
@@ -133,14 +140,13 @@ impl Asked<'_> {
     async fn wait<T>(
         &self,
         stream: &Arc<LiveStream>,
-        read: impl Fn(&Presentation) -> Option<Result<T, Response<Body>>>,
-    ) -> Result<T, Response<Body>> {
+        read: impl Fn(&Presentation) -> Option<Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
         let is_supported = |presentation: &Presentation| match presentation.state() {
-            State::Unsupported(reason) => Some(Err(problem(
+            State::Unsupported(reason) => Some(Err(refuse(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 format_args!("{}: {reason}", self.key),
-            )
-            .map(Body::from))),
+            ))),
             _ => read(presentation),
         };
         if let Some(found) = stream.read(is_supported) {
@@ -148,13 +154,13 @@ impl Asked<'_> {
         }
         let Some(waiter) = stream.wait_in_line(false) else {
             let reason = format_args!("hls.blocked_requests_max requests wait for {}", self.key);
-            return Err(problem(StatusCode::SERVICE_UNAVAILABLE, reason).map(Body::from));
+            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, reason));
         };
         match waiter.wait(self.deadline(stream), is_supported).await {
             Some(found) => found,
             None => {
                 let reason = format_args!("{}: nothing new in three target durations", self.key);
-                let mut late = problem(StatusCode::SERVICE_UNAVAILABLE, reason).map(Body::from);
+                let mut late = refuse(StatusCode::SERVICE_UNAVAILABLE, reason);
                 late.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
                 Err(late)
             }
@@ -186,13 +192,13 @@ impl Asked<'_> {
 
     async fn media(&self) -> Answer {
         let request = PlaylistRequest::parse(self.query)
-            .map_err(|error| problem(StatusCode::BAD_REQUEST, error).map(Body::from))?;
+            .map_err(|error| refuse(StatusCode::BAD_REQUEST, error))?;
         let stream = self.stream().await?;
         self.wait(&stream, |presentation| match presentation.is_met(&request) {
             Ok(false) if presentation.state() == State::Ended => Some(Ok(())),
             Ok(false) => None,
             Ok(true) => Some(Ok(())),
-            Err(error) => Some(Err(problem(StatusCode::BAD_REQUEST, error).map(Body::from))),
+            Err(error) => Some(Err(refuse(StatusCode::BAD_REQUEST, error))),
         })
         .await?;
         let plain = stream.playlist(request.delta(), |_| None).unwrap_or_default();
@@ -207,12 +213,12 @@ impl Asked<'_> {
         Ok(self.playlist_response(gzipped, plain, max_age))
     }
 
-    fn is_there(&self, text: &str) -> Result<(), Response<Body>> {
+    fn is_there(&self, text: &str) -> Result<(), Refusal> {
         match text.is_empty() {
             false => Ok(()),
             true => {
                 let reason = format_args!("{} ended before it had a segment", self.key);
-                Err(problem(StatusCode::NOT_FOUND, reason).map(Body::from))
+                Err(refuse(StatusCode::NOT_FOUND, reason))
             }
         }
     }
@@ -239,7 +245,7 @@ impl Asked<'_> {
     async fn file(&self, name: &str) -> Answer {
         let nothing = || {
             let reason = format_args!("{} has no {name}, or no longer", self.key);
-            problem(StatusCode::NOT_FOUND, reason).map(Body::from)
+            refuse(StatusCode::NOT_FOUND, reason)
         };
         // What is over can still be fetched, and names of another life are of no use.
         let stream = self.shared.presentations.get(&self.key).ok_or_else(nothing)?;

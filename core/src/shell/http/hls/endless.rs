@@ -9,12 +9,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use http_body::Frame;
 
-use super::{Answer, Asked, empty, file_response};
+use super::{Answer, Asked, empty, file_response, refuse};
 use crate::hls::{Follow, Position, Presentation, State};
 use crate::hub::StreamKey;
 use crate::shell::hls::Waiter;
 use crate::shell::http::body::{Body, Slices};
-use crate::shell::http::problem;
 
 pub(super) async fn play(asked: Asked<'_>) -> Answer {
     let stream = asked.stream().await?;
@@ -26,7 +25,7 @@ pub(super) async fn play(asked: Asked<'_>) -> Answer {
         .await?;
     let gone = || {
         let reason = format_args!("nobody publishes {}", asked.key);
-        problem(StatusCode::NOT_FOUND, reason).map(Body::from)
+        refuse(StatusCode::NOT_FOUND, reason)
     };
     let position = position.ok_or_else(gone)?;
     let mut response = match asked.is_head {
@@ -34,7 +33,7 @@ pub(super) async fn play(asked: Asked<'_>) -> Answer {
         false => {
             let Some(waiter) = stream.wait_in_line(true) else {
                 let reason = format_args!("hls.viewers_max viewers watch {}.mp4", asked.key);
-                return Err(problem(StatusCode::SERVICE_UNAVAILABLE, reason).map(Body::from));
+                return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, reason));
             };
             let play = &asked.shared.config.play;
             let (peer, key) = (asked.peer, asked.key.clone());
