@@ -68,13 +68,19 @@ fn ffmpeg_decodes_the_segments_of_every_recording() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The multivariant playlist, and the file that does not end.
+fn urls(server: &Server) -> [String; 2] {
+    let flv = server.http(KEY);
+    let stream = flv.trim_end_matches(".flv");
+    [format!("{stream}/index.m3u8"), format!("{stream}.mp4")]
+}
+
 /// By the multivariant playlist, and as one file that does not end.
 fn ffmpeg_plays(file: &str) {
     let server = Server::start("");
     let _publisher = publish(&server, file, None);
     server.wait_until_live(KEY);
-    let urls = [format!("{}/index.m3u8", server.http(KEY)), format!("{}.mp4", server.http(KEY))];
-    for player in urls.map(|url| play(&ffmpeg(file), &url, Some(4))) {
+    for player in urls(&server).map(|url| play(&ffmpeg(file), &url, Some(4))) {
         player.finish().assert_decoded(90);
     }
 }
@@ -97,7 +103,7 @@ fn ffprobe_finds_both_tracks_by_both_urls() {
     let server = Server::start("");
     let _publisher = publish(&server, "obs-720p30-cbr2500.flv", None);
     server.wait_until_live(KEY);
-    for url in [format!("{}/index.m3u8", server.http(KEY)), format!("{}.mp4", server.http(KEY))] {
+    for url in urls(&server) {
         let entries = "-v error -show_entries stream=codec_name,width -of csv=p=0";
         let done = Program::start("ffprobe", &format!("{entries} {url}")).finish();
         let said = String::from_utf8_lossy(&done.stdout);
