@@ -26,6 +26,7 @@
 
 pub mod chunk;
 pub mod client;
+mod codecs;
 pub mod command;
 mod handshake;
 pub mod message;
@@ -34,6 +35,7 @@ mod session;
 mod url;
 
 pub use client::ClientConnection;
+pub use codecs::ServerCodecs;
 pub use handshake::{ClientHandshake, HandshakeError, ServerHandshake};
 pub use server::ServerConnection;
 pub use session::{ConnectionError, Input};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::chunk::ChunkLimits;
+use super::codecs::ServerCodecs;
 use super::command::{Command, CommandError, CommandLimits, connect_object};
 use super::handshake::ClientHandshake;
 use super::message::{Message, message_type};
@@ -157,6 +158,7 @@ pub struct ClientConnection {
     received_at: Instant,
     /// Where the last tag ended.
     tag_end: u64,
+    codecs: ServerCodecs,
     error: Option<ClientError>,
 }
 
@@ -204,6 +206,7 @@ impl ClientConnection {
             now,
             received_at: now,
             tag_end: HANDSHAKE_LEN,
+            codecs: ServerCodecs::default(),
             error: None,
         }
     }
@@ -270,6 +273,11 @@ impl ClientConnection {
             Phase::Closing => Output::Close(self.error.take()),
             _ => Output::Wait(self.deadline()),
         }
+    }
+
+    /// Which codecs the server takes, as far as it has said: known once it has accepted.
+    pub fn server_codecs(&self) -> &ServerCodecs {
+        &self.codecs
     }
 
     /// Sends a tag; its payload is copied once, into the `Send` that the next `poll_output` gives.
@@ -389,6 +397,7 @@ impl ClientConnection {
     fn handle_result(&mut self, command: &Command<'_>) {
         match self.phase {
             Phase::Connect if command.transaction_id == transaction::CONNECT => {
+                self.codecs = ServerCodecs::of(command);
                 self.create_stream();
             }
             Phase::CreateStream if command.transaction_id == transaction::CREATE_STREAM => {
@@ -406,6 +415,10 @@ impl ClientConnection {
             transaction::CONNECT => Err(refused("connect", command)),
             transaction::CREATE_STREAM => Err(refused("createStream", command)),
             transaction::START => Err(refused(self.start_name(), command)),
+            // Of a command that asked for no answer: servers made of rml_rtmp refuse so.
+            0.0 if matches!(self.phase, Phase::Start { .. }) => {
+                Err(refused(self.start_name(), command))
+            }
             _ => Ok(()),
         }
     }
