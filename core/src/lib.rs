@@ -32,6 +32,7 @@
 //! rtmp      2  handshake, chunks, messages, commands, both ends of a connection
 //! gop       2  where a joiner may start
 //! archive   3  tags to FLV files that survive a crash; recovery
+//! relay     3  when to connect, back off and resume; what a target is sent
 //! wire_log  3  a topic's stream as one protocol's bytes
 //! describe  3  headers in words: codec, resolution, sample rate
 //! hls       4  segments, parts and playlists: CMAF by HLS with low latency
@@ -57,6 +58,7 @@ pub mod hls;
 pub mod hub;
 #[cfg(feature = "shell")]
 pub mod inspect;
+pub mod relay;
 pub mod rope;
 pub mod rtmp;
 #[cfg(feature = "shell")]

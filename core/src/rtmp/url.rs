@@ -95,6 +95,11 @@ impl Url {
         format!("{}?{}", self.name, self.query)
     }
 
+    /// The same server and app with another name and query, both as they are.
+    pub fn with_name(&self, name: &str, query: &str) -> Self {
+        Self { name: name.into(), query: query.into(), ..self.clone() }
+    }
+
     /// What `connect` is given as `tcUrl`: all but the name and the query (RTMP 7.2.1.1).
     pub fn tc_url(&self) -> String {
         let scheme = if self.tls { "rtmps" } else { "rtmp" };
