@@ -5,6 +5,7 @@
 
 mod pattern;
 mod raw;
+mod relay;
 
 use core::net::SocketAddr;
 use std::fmt::Write as _;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
+use self::relay::RawRelay;
 use crate::archive::ArchiveLimits;
 use crate::blocks::BlockLimits;
 use crate::hls::Settings;
@@ -20,8 +22,14 @@ use crate::hub::{HubLimits, Policy, Start};
 use crate::rtmp::server::ConnectionLimits;
 
 pub use self::pattern::StreamPattern;
+pub use self::relay::{Nothing, Outside, RelayTo, Relays};
 
 const DEFAULTS: &str = include_str!("config/forebay.toml");
+
+/// The tables of which there may be several.
+const RELAY: &str = "relay";
+/// How many: a task each for every stream.
+const RELAYS_MAX: usize = 64;
 
 /// What is wrong with a configuration: the place, the key, and what was expected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -79,6 +87,8 @@ pub struct Config {
     pub hls: Hls,
     pub archive: Archive,
     pub http_header_timeout: Duration,
+    pub relays: Relays,
+    pub relay_to: Vec<RelayTo>,
     pub drain_timeout: Duration,
     /// The text it was made from: the defaults, with what was set in their place.
     pub text: String,
@@ -155,6 +165,7 @@ impl Default for Config {
 /// Defaults, and what overrides them: a file, then variables, then flags, in the order of calls.
 pub struct Builder {
     document: DocumentMut,
+    relays: Vec<RawRelay>,
     /// What set which key, for the errors that come later.
     places: Vec<(String, String)>,
 }
@@ -168,7 +179,8 @@ impl Default for Builder {
 impl Builder {
     /// The defaults.
     pub fn new() -> Self {
-        Self { document: DEFAULTS.parse().expect("the defaults are TOML"), places: Vec::new() }
+        let document = DEFAULTS.parse().expect("the defaults are TOML");
+        Self { document, relays: Vec::new(), places: Vec::new() }
     }
 
     /// Overrides with a TOML text; `name` is its file's, for errors.
@@ -183,6 +195,11 @@ impl Builder {
             format!("{name}:{}", text[..start.min(text.len())].matches('\n').count() + 1)
         };
         for (section, item) in document.iter() {
+            if section == RELAY {
+                let place = line(item.span());
+                self.relays(item, place, |item| line(item.span()))?;
+                continue;
+            }
             let Some(table) = item.as_table_like() else {
                 let key = section.to_owned();
                 return Err(ConfigError::UnknownKey {
@@ -296,26 +313,49 @@ impl Builder {
         Ok(())
     }
 
-    fn nearest(&self, path: &str) -> String {
-        let distance = |(section, key): &(String, String)| {
-            let known = format!("{section}.{key}");
-            let in_other_section = path.ends_with(&format!(".{key}"));
-            (if in_other_section { 0 } else { strsim::damerau_levenshtein(path, &known) }, known)
+    /// Adds the tables `[[relay]]`.
+    fn relays(
+        &mut self,
+        item: &Item,
+        place: String,
+        line: impl Fn(&Item) -> String,
+    ) -> Result<(), ConfigError> {
+        let wrong = |expected: String| ConfigError::WrongValue {
+            place: place.clone(),
+            key: RELAY.to_owned(),
+            found: item.type_name().to_owned(),
+            expected,
         };
-        match self.keys().map(|key| distance(&key)).min() {
-            Some((far, _)) if far > 5 => String::new(),
-            Some((_, known)) => format!("; did you mean `{known}`?"),
-            None => String::new(),
+        let tables = item.as_array_of_tables();
+        let tables = tables.ok_or_else(|| wrong("tables, each begun by [[relay]]".to_owned()))?;
+        if self.relays.len() + tables.len() > RELAYS_MAX {
+            return Err(wrong(format!("{RELAYS_MAX} of them at most")));
         }
+        for table in tables {
+            let place = line(&Item::Table(table.clone()));
+            self.relays.push(RawRelay::read(place, table, &line)?);
+        }
+        Ok(())
     }
 
-    /// Checks everything.
+    fn nearest(&self, path: &str) -> String {
+        nearest(path, self.keys().map(|(section, key)| format!("{section}.{key}")))
+    }
+
+    /// Checks everything, of a configuration that points at no file.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let text = self.document.to_string();
+        self.build_with(&Nothing)
+    }
+
+    /// Checks everything, the files and variables that it points at included.
+    pub fn build_with(self, outside: &dyn Outside) -> Result<Config, ConfigError> {
+        let mut text = self.document.to_string();
         let raw: raw::Raw =
             toml_edit::de::from_str(&text).map_err(|error| self.out_of_range(error.message()))?;
         raw.check(&self)?;
-        Ok(raw.into_config(text))
+        self.relays.iter().for_each(|relay| relay.print(&mut text));
+        let relay_to = self.relays.iter().map(|relay| relay.build(outside));
+        Ok(raw.into_config(relay_to.collect::<Result<_, _>>()?, text))
     }
 
     fn place_of(&self, key: &str) -> String {
@@ -347,6 +387,20 @@ impl Builder {
             found,
             expected: expected.to_owned(),
         })
+    }
+}
+
+/// What may have been meant by `path`.
+fn nearest(path: &str, known: impl Iterator<Item = String>) -> String {
+    let key = path.split('.').next_back().unwrap_or_default();
+    let distance = |known: String| {
+        let in_other_section = known.ends_with(&format!(".{key}"));
+        (if in_other_section { 0 } else { strsim::damerau_levenshtein(path, &known) }, known)
+    };
+    match known.map(distance).min() {
+        Some((far, _)) if far > 5 => String::new(),
+        Some((_, known)) => format!("; did you mean `{known}`?"),
+        None => String::new(),
     }
 }
 

@@ -51,6 +51,12 @@ impl StreamKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The stream's name, as its publisher gave it.
+    pub fn name(&self) -> String {
+        let name = self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name);
+        name.replace("%2F", "/").replace("%25", "%")
+    }
 }
 
 impl From<&str> for StreamKey {

@@ -14,8 +14,10 @@ pub mod net;
 mod play;
 mod receive;
 pub mod recover;
+mod relay;
 mod rtmp;
 mod stall;
+mod tls;
 mod viewer_log;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ use tokio::task::AbortHandle;
 
 use self::disk::Disk;
 use self::net::{Net, Stream as _};
+use self::relay::RelayConsumer;
 use crate::blocks::{BlockCounters, BlockTotals};
 use crate::config::Config;
 use crate::hub::{Absence, Hub};
@@ -58,6 +61,7 @@ pub(crate) struct Shared {
     closed_connection: Notify,
     /// By peer; `None` while a connection's task is being spawned.
     tasks: Mutex<BTreeMap<SocketAddr, Option<AbortHandle>>>,
+    relays: relay::Board,
     started: Instant,
     origin: Origin,
     rtmp_port: u16,
@@ -143,6 +147,7 @@ pub struct Server<N: Net, D: Disk> {
     leftovers: Vec<PathBuf>,
     rtmp: N::Listener,
     http: N::Listener,
+    relays: Vec<RelayConsumer<N>>,
     shared: Arc<Shared>,
 }
 
@@ -163,11 +168,14 @@ impl<N: Net, D: Disk> Server<N, D> {
             open_connections: AtomicUsize::new(0),
             closed_connection: Notify::new(),
             tasks: Mutex::new(BTreeMap::new()),
+            relays: relay::Board::default(),
             started: now(),
             origin,
             rtmp_port: net.local_addr(&rtmp)?.port(),
         };
-        Ok(Self { net, disk, leftovers, rtmp, http, shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        let relays = relay::consumers(&net, &shared)?;
+        Ok(Self { net, disk, leftovers, rtmp, http, relays, shared })
     }
 
     /// Where encoders publish.
@@ -194,8 +202,8 @@ impl<N: Net, D: Disk> Server<N, D> {
     /// what was published, or for the configured time. Says how many connections were cut.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let (stopping, stopped) = watch::channel(false);
-        let Self { net, disk, leftovers, rtmp, http, shared } = self;
-        let mut consumers = consumers::start(&shared, &disk, leftovers);
+        let Self { net, disk, leftovers, rtmp, http, relays, shared } = self;
+        let mut consumers = consumers::start(&shared, &disk, leftovers, relays);
         let accept_rtmp = accept(&net, &rtmp, &shared, &stopped, rtmp::serve);
         let accept_http = accept(&net, &http, &shared, &stopped, http::serve);
         tokio::select! {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use forebay::config::{Builder, Config, ConfigError};
+use forebay::config::{Builder, Config, ConfigError, Outside};
 use forebay::rtmp::{Url, UrlError};
 use forebay::shell::disk::RealDisk;
 use forebay::shell::net::TokioNet;
@@ -168,7 +168,20 @@ fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
             builder = builder.set(flag, &format!("{key}={address}"))?;
         }
     }
-    Ok(builder.build()?)
+    Ok(builder.build_with(&System)?)
+}
+
+/// What a configuration points at, on this machine.
+struct System;
+
+impl Outside for System {
+    fn read(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
 }
 
 fn invitation(rtmp: SocketAddr, http: SocketAddr, replayed: Option<&str>) -> String {

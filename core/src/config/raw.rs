@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Archive, Builder, Config, ConfigError, Hls, Listen, Play, start_by_name};
+use super::{
+    Archive, Builder, Config, ConfigError, Hls, Listen, Play, RelayTo, Relays, start_by_name,
+};
 use crate::archive::ArchiveLimits;
 use crate::blocks::BlockLimits;
 use crate::hls::Settings;
 use crate::hub::{HubLimits, Overflow, Policy, RingLimits, Start};
+use crate::relay::{BackoffLimits, RelayLimits};
 use crate::rtmp::chunk::ChunkLimits;
 use crate::rtmp::server::ConnectionLimits;
 
@@ -25,6 +28,7 @@ pub(super) struct Raw {
     hls: RawHls,
     archive: RawArchive,
     http: RawHttp,
+    relays: RawRelays,
     shutdown: RawShutdown,
 }
 
@@ -120,6 +124,20 @@ struct RawHls {
 #[serde(deny_unknown_fields)]
 struct RawHttp {
     header_timeout_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRelays {
+    connect_timeout_ms: i64,
+    backoff_ms_min: i64,
+    backoff_ms_max: i64,
+    stable_ms: i64,
+    doubt_ms: i64,
+    backlog_bytes_max: i64,
+    backlog_ms_max: i64,
+    write_stall_timeout_ms: i64,
+    end_timeout_ms: i64,
 }
 
 #[derive(Deserialize)]
@@ -238,7 +256,7 @@ impl RawHls {
 
 impl Raw {
     pub(super) fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
-        let Self { listen, receive, rtmp, hub, play, hls, archive, http, shutdown } = self;
+        let Self { listen, receive, rtmp, hub, play, hls, archive, http, relays, shutdown } = self;
         for (key, address) in [("listen.rtmp", &listen.rtmp), ("listen.http", &listen.http)] {
             let is_address = address.parse::<SocketAddr>().is_ok();
             builder.expect(key, is_address, "an address and a port, as in \"0.0.0.0:1935\"")?;
@@ -258,6 +276,11 @@ impl Raw {
             ("hub.gop_ms_max", hub.gop_ms_max),
             ("play.write_stall_timeout_ms", play.write_stall_timeout_ms),
             ("http.header_timeout_ms", http.header_timeout_ms),
+            ("relays.connect_timeout_ms", relays.connect_timeout_ms),
+            // Two relays whose pauses are nothing would do nothing else.
+            ("relays.backoff_ms_min", relays.backoff_ms_min),
+            ("relays.backoff_ms_max", relays.backoff_ms_max),
+            ("relays.write_stall_timeout_ms", relays.write_stall_timeout_ms),
         ] {
             within(key, ms, 1, MS_MAX, " milliseconds")?;
         }
@@ -267,6 +290,10 @@ impl Raw {
             ("play.auto_gop_ms_max", play.auto_gop_ms_max),
             ("play.backlog_ms_max", play.backlog_ms_max),
             ("play.wait_ms", play.wait_ms),
+            ("relays.stable_ms", relays.stable_ms),
+            ("relays.doubt_ms", relays.doubt_ms),
+            ("relays.backlog_ms_max", relays.backlog_ms_max),
+            ("relays.end_timeout_ms", relays.end_timeout_ms),
             ("shutdown.drain_ms", shutdown.drain_ms),
         ] {
             within(key, ms, 0, MS_MAX, " milliseconds")?;
@@ -295,6 +322,9 @@ impl Raw {
         within("play.write_len_max", play.write_len_max, 1024, 16 << 20, " bytes")?;
         hls.check(builder)?;
         archive.check(builder)?;
+        within("relays.backlog_bytes_max", relays.backlog_bytes_max, 0, BYTES_MAX, " bytes")?;
+        let grows = relays.backoff_ms_max >= relays.backoff_ms_min;
+        builder.expect("relays.backoff_ms_max", grows, "at least relays.backoff_ms_min")?;
         let is_start = start_by_name(&play.start, 0).is_some();
         builder.expect("play.start", is_start, "\"gop\", \"live\" or \"auto\"")?;
         builder.expect(
@@ -305,8 +335,8 @@ impl Raw {
     }
 
     /// After [`check`](Self::check), which leaves no number negative and no name unknown.
-    pub(super) fn into_config(self, text: String) -> Config {
-        let Self { listen, receive, rtmp, hub, play, hls, archive, http, shutdown } = self;
+    pub(super) fn into_config(self, relay_to: Vec<RelayTo>, text: String) -> Config {
+        let Self { listen, receive, rtmp, hub, play, hls, archive, http, relays, shutdown } = self;
         let ms = |ms: i64| Duration::from_millis(ms as u64);
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let auto_gop_ms_max = play.auto_gop_ms_max as u64;
@@ -369,6 +399,26 @@ impl Raw {
             hls: hls.into_hls(),
             archive: archive.into_config(),
             http_header_timeout: ms(http.header_timeout_ms),
+            relays: Relays {
+                connect_timeout: ms(relays.connect_timeout_ms),
+                limits: RelayLimits {
+                    backoff: BackoffLimits {
+                        min: ms(relays.backoff_ms_min),
+                        max: ms(relays.backoff_ms_max),
+                        stable: ms(relays.stable_ms),
+                    },
+                    doubt: ms(relays.doubt_ms),
+                },
+                policy: Policy {
+                    backlog_bytes_max: relays.backlog_bytes_max as u64,
+                    backlog_ms_max: relays.backlog_ms_max as u64,
+                    overflow: Overflow::SkipToKeyframe,
+                    undecodable: false,
+                },
+                write_stall_timeout: ms(relays.write_stall_timeout_ms),
+                end_timeout: ms(relays.end_timeout_ms),
+            },
+            relay_to,
             drain_timeout: ms(shutdown.drain_ms),
             text,
         }

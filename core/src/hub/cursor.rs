@@ -249,6 +249,11 @@ impl Cursor {
         }
     }
 
+    /// Whether the stream ended after this subscriber joined, whatever of it is still to be given.
+    pub(crate) fn has_ended(&self, state: &State) -> bool {
+        state.ends > self.ends_before
+    }
+
     fn take_lag(&mut self, is_due: impl Fn(&Lag) -> bool) -> Option<Lag> {
         self.lags.iter().position(is_due).map(|index| self.lags.remove(index))
     }

@@ -68,6 +68,8 @@ impl Subscriber {
                 let repeated = |tag: &Tag| Tag { timestamp, ..tag.clone() };
                 self.headers.extend(headers.tags().map(repeated));
                 self.headers.reverse();
+                let next = state.ring.get(self.cursor.number());
+                self.session = next.map_or(state.session(), |entry| entry.session);
                 drop(state);
                 // Empty headers leave nothing to give: look again.
                 return self.poll_delivery(cx);
@@ -93,8 +95,19 @@ impl Subscriber {
         self.topic.key()
     }
 
+    /// Ready once the stream is over, whatever of it is still to be taken; until then the task is
+    /// woken at each of the publisher's flushes.
+    pub fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.topic.lock();
+        if self.cursor.has_ended(&state) {
+            return Poll::Ready(());
+        }
+        state.note(self.slot, &self.cursor, Some(cx.waker()));
+        Poll::Pending
+    }
+
     /// Which publish the last tag came with: another number is another encoder run, whose headers
-    /// and time may have nothing to do with the last one's.
+    /// and time may have nothing to do with the last one's. Repeated headers belong to what follows.
     pub fn session(&self) -> u64 {
         self.session
     }

@@ -16,7 +16,7 @@ use super::receive::poll_receive;
 use crate::blocks::{BlockLimits, BlockPool};
 use crate::flv::Tag;
 use crate::rtmp::client::{ClientError, ClientOptions, Output, Role};
-use crate::rtmp::{ClientConnection, Input, Url};
+use crate::rtmp::{ClientConnection, Input, ServerCodecs, Url};
 
 /// Pieces that wait to be written, past which nothing more is read: a server that asks and does
 /// not listen waits for itself.
@@ -85,10 +85,19 @@ pub enum Error {
 ///
 /// If it does not answer or does not listen.
 pub async fn dial<N: Net>(net: &N, url: &Url, timeout: Duration) -> Result<N::Stream, Error> {
-    let peer = peer_of(url);
     if url.is_tls() {
-        return Err(Error::Tls { peer });
+        return Err(Error::Tls { peer: peer_of(url) });
     }
+    dial_host(net, url, timeout).await
+}
+
+/// The same, whatever is to be spoken on it.
+pub(super) async fn dial_host<N: Net>(
+    net: &N,
+    url: &Url,
+    timeout: Duration,
+) -> Result<N::Stream, Error> {
+    let peer = peer_of(url);
     let connected = tokio::time::timeout(timeout, net.connect(url.host(), url.port())).await;
     let connected = connected.unwrap_or_else(|_| {
         Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}")))
@@ -117,6 +126,8 @@ pub struct Client<S> {
     rtmp_deadline: Option<Instant>,
     blocks: BlockPool,
     outbox: VecDeque<Bytes>,
+    /// The stream has taken bytes that it may still hold: an encrypted one gathers them.
+    is_unflushed: bool,
     timer: Pin<Box<Sleep>>,
     timer_at: Instant,
     received_bytes: u64,
@@ -147,6 +158,7 @@ impl<S: Stream> Client<S> {
             rtmp_deadline: None,
             blocks: BlockPool::new(blocks),
             outbox: VecDeque::new(),
+            is_unflushed: false,
             timer: Box::pin(tokio::time::sleep_until(timer_at.into())),
             timer_at,
             received_bytes: 0,
@@ -195,6 +207,11 @@ impl<S: Stream> Client<S> {
         }
     }
 
+    /// Which codecs the server takes, as far as it has said.
+    pub fn server_codecs(&self) -> &ServerCodecs {
+        self.rtmp.server_codecs()
+    }
+
     /// Takes a tag to be sent with the next [`flush`](Self::flush); what is taken before one flush
     /// is written at once. Only for publishers that have started.
     pub fn send(&mut self, tag: &Tag) {
@@ -215,7 +232,9 @@ impl<S: Stream> Client<S> {
                     }
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending if self.outbox.is_empty() => return Poll::Ready(Ok(())),
+                    Poll::Pending if self.outbox.is_empty() && !self.is_unflushed => {
+                        return Poll::Ready(Ok(()));
+                    }
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -276,7 +295,12 @@ impl<S: Stream> Client<S> {
 
     /// Writes once. Says whether the socket took anything.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let Some(front) = self.outbox.front_mut() else { return Ok(false) };
+        let Some(front) = self.outbox.front_mut() else {
+            if self.is_unflushed && Pin::new(&mut self.stream).poll_flush(cx)?.is_ready() {
+                self.is_unflushed = false;
+            }
+            return Ok(false);
+        };
         let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, front) else {
             return Ok(false);
         };
@@ -285,6 +309,7 @@ impl<S: Stream> Client<S> {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.sent_bytes += written as u64;
+        self.is_unflushed = true;
         front.advance(written);
         if front.is_empty() {
             self.outbox.pop_front();
@@ -316,7 +341,7 @@ impl<S: Stream> Client<S> {
             if self.poll_write(cx)? {
                 continue;
             }
-            if !self.outbox.is_empty() {
+            if !self.outbox.is_empty() || self.is_unflushed {
                 return Poll::Pending;
             }
             let shut = Pin::new(&mut self.stream).poll_shutdown(cx)?;

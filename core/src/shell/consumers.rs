@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use super::archive::{self, Archive};
 use super::disk::Disk;
 use super::hls::HlsConsumer;
+use super::net::Net;
+use super::relay::RelayConsumer;
 use super::{Shared, contain, shutdown};
 use crate::hub::{Follower, Policy, StreamKey, Subscriber};
 
@@ -36,7 +38,12 @@ pub(super) struct Consumers {
 }
 
 /// Starts the consumers that the configuration wants.
-pub(super) fn start<D: Disk>(shared: &Arc<Shared>, disk: &D, leftovers: Vec<PathBuf>) -> Consumers {
+pub(super) fn start<N: Net, D: Disk>(
+    shared: &Arc<Shared>,
+    disk: &D,
+    leftovers: Vec<PathBuf>,
+    relays: Vec<RelayConsumer<N>>,
+) -> Consumers {
     let mut consumers = Consumers { running: JoinSet::new(), ending: watch::Sender::new(false) };
     if shared.config.hls.enabled {
         consumers.add(shared, HlsConsumer::new(shared));
@@ -46,6 +53,7 @@ pub(super) fn start<D: Disk>(shared: &Arc<Shared>, disk: &D, leftovers: Vec<Path
         consumers.running.spawn(recovery);
         consumers.add(shared, archive);
     }
+    relays.into_iter().for_each(|relay| consumers.add(shared, relay));
     consumers
 }
 

@@ -41,7 +41,8 @@ pub(super) async fn serve<S: Stream>(
     _open: OpenConnection,
 ) {
     let timeout = shared.config.http_header_timeout;
-    let io = TokioIo::new(StallGuard::new(stream, shared.clone()));
+    let stall_timeout = shared.config.play.write_stall_timeout;
+    let io = TokioIo::new(StallGuard::new(stream, shared.clone(), stall_timeout));
     let service = service_fn(move |request: Request<Incoming>| {
         let shared = shared.clone();
         async move {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::net::Stream;
 use super::{Counters, Shared};
 
 /// A stream whose writes fail with `TimedOut` once none succeeded for the configured time. Counts
@@ -23,26 +24,38 @@ pub(super) struct StallGuard<S> {
 }
 
 impl<S> StallGuard<S> {
-    pub(super) fn new(stream: S, shared: Arc<Shared>) -> Self {
-        let timeout = shared.config.play.write_stall_timeout;
+    pub(super) fn new(stream: S, shared: Arc<Shared>, timeout: Duration) -> Self {
         Self { stream, shared, timeout, stalled: None }
     }
 
-    fn watch(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(written) = written {
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(len)) = written {
+            Counters::add(&self.shared.counters.sent_bytes, len as u64);
+        }
+        written
+    }
+
+    fn watch<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
             self.stalled = None;
-            if let Ok(len) = written {
-                Counters::add(&self.shared.counters.sent_bytes, len as u64);
-            }
-            return Poll::Ready(written);
+            return done;
         }
         let timeout = self.timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        stalled.as_mut().poll(cx).map(|()| {
+            let text = format!("nothing was taken for {timeout:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
+    }
+}
+
+impl<S: Stream> Stream for StallGuard<S> {
+    fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        self.stream.set_nodelay(on)
+    }
+
+    fn set_unsent_len_max(&self, len: u32) -> io::Result<()> {
+        self.stream.set_unsent_len_max(len)
     }
 }
 
@@ -63,6 +76,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = self.count(written);
         self.watch(cx, written)
     }
 
@@ -72,6 +86,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = self.count(written);
         self.watch(cx, written)
     }
 
@@ -79,8 +94,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

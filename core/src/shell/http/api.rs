@@ -7,6 +7,7 @@ use crate::hls::{Presentation, State};
 use crate::hub::{Cause, Kind, Overflow, SubscriberInfo, TopicInfo};
 use crate::shell::archive::Report;
 use crate::shell::hls::{LiveStream, Watched};
+use crate::shell::relay::{Phase, Status};
 use crate::shell::{Shared, now};
 use crate::wire_log::Protocol;
 
@@ -44,6 +45,27 @@ struct Stream {
     /// `None` where it is not recorded.
     archive: Option<Archive>,
     subscribers: Vec<Subscriber>,
+    /// Where else it is published by us.
+    relays: Vec<Relay>,
+}
+
+#[derive(Serialize)]
+struct Relay {
+    /// Where to, without keys.
+    target: String,
+    /// `connecting`, `live`, `backoff` (until `until_unix_ms`) or `rejected`.
+    state: &'static str,
+    until_unix_ms: Option<u64>,
+    /// Why the last connection or attempt came to nothing.
+    reason: Option<String>,
+    attempts: u64,
+    sent_tags: u64,
+    sent_bytes: u64,
+    /// Lost because the target was slow or away.
+    lag_tags: u64,
+    /// Not sent because their GOP began on a connection that was cut.
+    skipped_tags: u64,
+    backlog_tags: u64,
 }
 
 /// What of the stream is in files.
@@ -189,7 +211,8 @@ pub(super) fn streams(shared: &Shared) -> Streams {
 fn stream(shared: &Shared, topic: TopicInfo) -> Stream {
     let archive = shared.archive.of(&topic.key).map(Archive::from);
     let hls = shared.presentations.get(&topic.key).map(|stream| Hls::of(&stream));
-    Stream { archive, hls, ..topic.into() }
+    let relays = shared.relays.of(&topic.key).into_iter().map(Relay::from).collect();
+    Stream { archive, hls, relays, ..topic.into() }
 }
 
 impl From<TopicInfo> for Stream {
@@ -224,6 +247,7 @@ impl From<TopicInfo> for Stream {
             },
             hls: None,
             archive: None,
+            relays: Vec::new(),
             subscribers: topic.subscribers.into_iter().map(Subscriber::from).collect(),
         }
     }
@@ -253,6 +277,26 @@ impl Hls {
             held_bytes: totals.held_bytes,
             waiting_requests: blocked,
             mp4_viewers: viewers,
+        }
+    }
+}
+
+impl From<Status> for Relay {
+    fn from(status: Status) -> Self {
+        Self {
+            state: status.phase.name(),
+            until_unix_ms: match status.phase {
+                Phase::Backoff(until) => Some(until.as_millis() as u64),
+                _ => None,
+            },
+            target: status.target,
+            reason: status.reason,
+            attempts: status.attempts,
+            sent_tags: status.sent_tags,
+            sent_bytes: status.sent_bytes,
+            lag_tags: status.lag_tags,
+            skipped_tags: status.skipped_tags,
+            backlog_tags: status.backlog_tags,
         }
     }
 }

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use crate::hub::{Kind, TopicInfo};
 use crate::rope;
 use crate::shell::hls::Watched;
+use crate::shell::relay::{Phase, Status};
 use crate::shell::{Shared, now};
 use crate::wire_log::Protocol;
 
@@ -25,12 +26,27 @@ struct ProtocolLabels {
     protocol: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RelayLabels {
+    stream: String,
+    target: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RelayStateLabels {
+    stream: String,
+    target: String,
+    state: &'static str,
+}
+
 /// Everything as of now: the numbers live in the hub, so a registry is filled for each scrape.
 pub(super) fn encode(shared: &Shared) -> String {
     let mut registry = Registry::with_prefix("forebay");
     server(&mut registry, shared);
-    streams(&mut registry, &shared.hub.topics());
+    let topics = shared.hub.topics();
+    streams(&mut registry, &topics);
     hls(&mut registry, shared);
+    relays(&mut registry, shared, &topics);
     let mut out = String::new();
     match text::encode(&mut out, &registry) {
         Ok(()) => out,
@@ -156,4 +172,40 @@ fn streams(registry: &mut Registry, topics: &[TopicInfo]) {
     }
     registry.register("stream_subscribers", "Subscribers connected", subscribers);
     registry.register("stream_lag_tags", "Tags lost to slowness by those connected", lag);
+}
+
+fn relays(registry: &mut Registry, shared: &Shared, topics: &[TopicInfo]) {
+    let of_topic = |topic: &TopicInfo| {
+        let stream = topic.key.to_string();
+        shared.relays.of(&topic.key).into_iter().map(move |status| (stream.clone(), status))
+    };
+    let all: Vec<_> = topics.iter().flat_map(of_topic).collect();
+    let mut gauge = |name: &str, help: &str, value: fn(&Status) -> u64| {
+        let family = Family::<RelayLabels, Gauge>::default();
+        for (stream, status) in &all {
+            let labels = RelayLabels { stream: stream.clone(), target: status.target.clone() };
+            // Two targets may differ by no more than what is not shown.
+            family.get_or_create(&labels).inc_by(value(status).min(i64::MAX as u64) as i64);
+        }
+        registry.register(name, help, family);
+    };
+    gauge("relay_attempts", "Connections dialled", |status| status.attempts);
+    gauge("relay_sent_tags", "Tags sent", |status| status.sent_tags);
+    gauge("relay_sent_bytes", "Payload bytes sent", |status| status.sent_bytes);
+    gauge("relay_lag_tags", "Tags lost because the target was slow or away", |status| {
+        status.lag_tags
+    });
+    gauge("relay_skipped_tags", "Tags whose GOP began on a connection that was cut", |status| {
+        status.skipped_tags
+    });
+    gauge("relay_backlog_tags", "Tags waiting to be sent", |status| status.backlog_tags);
+    let states = Family::<RelayStateLabels, Gauge>::default();
+    for (stream, status) in &all {
+        for state in Phase::NAMES {
+            let (stream, target) = (stream.clone(), status.target.clone());
+            let is_so = i64::from(state == status.phase.name());
+            states.get_or_create(&RelayStateLabels { stream, target, state }).inc_by(is_so);
+        }
+    }
+    registry.register("relay_state", "1 for the state that a relay is in", states);
 }
