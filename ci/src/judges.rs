@@ -31,6 +31,8 @@ enum Probe {
     Program(&'static str),
     /// `gst-launch-1.0` and all of these GStreamer elements.
     Elements(&'static [&'static str]),
+    /// A part of another program.
+    File(&'static str),
     /// Python's own modules, which Debian packages one by one.
     Python(&'static str),
 }
@@ -47,6 +49,11 @@ const JUDGES: &[Judge] = &[
          gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav",
     ),
     judge("chromium", Probe::Program("chromium"), "chromium"),
+    judge(
+        "nginx-rtmp",
+        Probe::File("/usr/lib/nginx/modules/ngx_rtmp_module.so"),
+        "nginx-light libnginx-mod-rtmp",
+    ),
     judge("python3", Probe::Python("ensurepip, venv"), "python3 python3-venv"),
     Judge { optional: true, ..judge("tshark", Probe::Program("tshark"), "tshark") },
 ];
@@ -99,6 +106,7 @@ fn missing() -> Vec<&'static Judge> {
 fn is_there(probe: &Probe) -> bool {
     match probe {
         Probe::Program(name) => find_program(name).is_some(),
+        Probe::File(path) => Path::new(path).exists(),
         Probe::Elements(names) => {
             let element = |name: &&str| program("gst-inspect-1.0", &format!("--exists {name}"));
             find_program("gst-launch-1.0").is_some()
@@ -154,6 +162,7 @@ mod tests {
         assert!(!is_there(&Probe::Program("no-such-program")));
         assert!(!is_there(&Probe::Elements(&["no_such_element"])));
         assert!(!is_there(&Probe::Python("no_such_module")));
+        assert!(!is_there(&Probe::File("/no/such/module.so")));
         assert!(is_there(&Probe::Program("sh")));
     }
 

@@ -11,6 +11,7 @@ mod joins;
 mod live;
 mod page;
 mod programs;
+mod relays;
 
 use std::path::PathBuf;
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-const POLL: Duration = Duration::from_millis(50);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// How many polls anything may take: half a minute.
-const POLLS_MAX: usize = 600;
+pub(crate) const POLLS_MAX: usize = 600;
 
 /// A program that is running, and is no more when the test is over.
 pub(crate) struct Program {
@@ -138,10 +138,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// On ports that are free.
     pub(crate) fn start(arguments: &str) -> Self {
+        Self::start_at("127.0.0.1:0", "127.0.0.1:0", arguments)
+    }
+
+    pub(crate) fn start_at(rtmp: &str, http: &str, arguments: &str) -> Self {
         let name = env!("CARGO_BIN_EXE_forebay");
         let mut child = Command::new(name)
-            .args("--log warn serve --rtmp 127.0.0.1:0 --http 127.0.0.1:0".split(' '))
+            .args(["--log", "warn", "serve", "--rtmp", rtmp, "--http", http])
             .args(arguments.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
