@@ -12,6 +12,25 @@ mod control;
 mod enhanced;
 mod flv_files;
 mod handshake;
+#[cfg(feature = "shell")]
+mod hls;
+#[cfg(feature = "shell")]
+mod hls_fmp4;
+#[cfg(feature = "shell")]
+mod hls_playlist;
+#[cfg(feature = "shell")]
+mod hls_stage;
+#[cfg(feature = "shell")]
+mod hls_watch;
+#[cfg(feature = "shell")]
+mod ll_hls;
 mod media;
+#[cfg(feature = "shell")]
+#[path = "../common/mem_net.rs"]
+mod mem_net;
+#[cfg(feature = "shell")]
+#[allow(dead_code, reason = "it only publishes here")]
+#[path = "../common/peer.rs"]
+mod peer;
 mod studio;
 mod wire;
