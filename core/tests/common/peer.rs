@@ -24,12 +24,13 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    #[allow(dead_code, reason = "not every test stops there")]
     pub(crate) async fn connect(net: &MemNet) -> Self {
-        Self::connect_with(net, ClientSessionConfig::new()).await
+        Self::connect_with(net, 1935, ClientSessionConfig::new()).await
     }
 
-    async fn connect_with(net: &MemNet, config: ClientSessionConfig) -> Self {
-        let mut stream = net.connect("", 1935).await.unwrap();
+    async fn connect_with(net: &MemNet, port: u16, config: ClientSessionConfig) -> Self {
+        let mut stream = net.connect("", port).await.unwrap();
         let mut handshake = Handshake::new(PeerType::Client);
         stream.write_all(&handshake.generate_outbound_p0_and_p1().unwrap()).await.unwrap();
         let mut received = [0; 4096];
@@ -85,7 +86,12 @@ impl Peer {
 
     /// Plays, and waits until the server says so.
     pub(crate) async fn play(net: &MemNet, name: &str) -> Self {
-        let mut peer = Self::connect(net).await;
+        Self::play_at(net, 1935, name).await
+    }
+
+    /// The same, from the server that listens on this port.
+    pub(crate) async fn play_at(net: &MemNet, port: u16, name: &str) -> Self {
+        let mut peer = Self::connect_with(net, port, ClientSessionConfig::new()).await;
         peer.request_play(name).await;
         assert_eq!(peer.next().await, Some(Event::PlaybackRequestAccepted));
         peer
@@ -101,7 +107,7 @@ impl Peer {
         name: &str,
         config: ClientSessionConfig,
     ) -> Self {
-        let mut peer = Self::connect_with(net, config).await;
+        let mut peer = Self::connect_with(net, 1935, config).await;
         let request =
             peer.session.request_publishing(name.into(), PublishRequestType::Live).unwrap();
         peer.carry(vec![request]).await;
