@@ -17,5 +17,4 @@ pub mod received;
 pub mod server;
 pub mod sink;
 pub mod strace;
-pub mod syscalls;
 pub mod turn;

@@ -1,13 +1,13 @@
-//! The shipped program as others run it: a server, and its own `replay` and `watch` as load.
+//! The shipped program as others run it, and processes that end with their owner.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process::spawn_on;
 
 /// A recording of `testdata/flv`.
 pub fn recording(name: &str) -> PathBuf {
@@ -33,9 +33,25 @@ impl Running {
         Ok(Self(command.spawn().with_context(|| format!("cannot run {name}"))?))
     }
 
+    /// Starts it on one core, if there are at least two of them.
+    pub fn start_on(core: usize, command: &mut Command) -> anyhow::Result<Self> {
+        Ok(Self(spawn_on(core, command)?))
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// What it prints, if that is piped and nobody has taken it.
+    pub fn stdout(&mut self) -> anyhow::Result<ChildStdout> {
+        self.0.stdout.take().context("what it prints is not piped")
+    }
+
+    /// Tells it to stop, and does not wait until it has.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.0.id() as i32).context("a process id")?;
+        Ok(kill_process(pid, Signal::TERM)?)
     }
 
     /// Waits until it ends by itself; gives what it printed, if that is piped.
@@ -53,80 +69,6 @@ impl Drop for Running {
         // It has ended, or is not needed any more.
         drop(self.0.kill());
         drop(self.0.wait());
-    }
-}
-
-/// A server on free ports.
-pub struct Server {
-    process: Running,
-    rtmp: String,
-    http: String,
-}
-
-impl Server {
-    /// A server with these keys of its configuration set, each as `section.key=value`.
-    pub fn start(settings: &[&str]) -> anyhow::Result<Self> {
-        let mut command = forebay()?;
-        command.args(["serve", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0"]);
-        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
-        let mut process = Running::start(command.stdout(Stdio::piped()))?;
-        let stdout = process.0.stdout.take().context("the server's output is piped")?;
-        let (mut rtmp, mut http) = (None, None);
-        for line in BufReader::new(stdout).lines() {
-            let line = line?;
-            let address = |scheme| line.split_once(scheme)?.1.split('/').next().map(str::to_owned);
-            rtmp = rtmp.or(address("rtmp://"));
-            http = http.or(address("http://"));
-            if line.starts_with("status") {
-                break;
-            }
-        }
-        let silent = "the server did not say where it listens";
-        Ok(Self { process, rtmp: rtmp.context(silent)?, http: http.context(silent)? })
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// Publishes a recording as `live/obs`, with further arguments of `forebay replay`.
-    pub fn replay(&self, file: &OsStr, arguments: &[&str]) -> anyhow::Result<Command> {
-        let mut command = forebay()?;
-        command.arg("replay").args(arguments).arg(file);
-        command.arg(format!("rtmp://{}/live/obs", self.rtmp)).stdout(Stdio::piped());
-        Ok(command)
-    }
-
-    /// So many players of `live/obs`, for so many seconds.
-    pub fn watch(&self, by: Player, count: usize, seconds: f64) -> anyhow::Result<Command> {
-        let mut command = forebay()?;
-        let url = match by {
-            Player::Rtmp => format!("rtmp://{}/live/obs", self.rtmp),
-            Player::HttpFlv => format!("http://{}/live/obs.flv", self.http),
-        };
-        command.args(["watch", &url, &format!("-n={count}"), &format!("--seconds={seconds}")]);
-        command.stdout(Stdio::piped());
-        Ok(command)
-    }
-
-    /// The body of its answer to a request for `path`.
-    pub fn get(&self, path: &str) -> anyhow::Result<String> {
-        let mut socket = TcpStream::connect(&self.http)?;
-        write!(socket, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.http)?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
-        ensure!(head.contains(" 200 "), "{path}: {head}");
-        Ok(body.to_owned())
-    }
-
-    /// Resident memory that is the server's own, in bytes: neither files nor anything shared.
-    pub fn resident_len(&self) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no RssAnon")?;
-        Ok(kib.trim().parse::<u64>()? * 1024)
     }
 }
 

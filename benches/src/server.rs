@@ -1,26 +1,20 @@
 //! The servers that are measured, each a process of its own with a configuration of its own.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::process::spawn_on;
-
-/// The server's program, beside this one.
-fn forebay() -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name("forebay");
-    ensure!(path.exists(), "{} is missing: cargo build --release -p forebay", path.display());
-    Ok(path)
-}
+use crate::program::{Player, Running, forebay};
 
 /// A server that runs until it is dropped.
 pub struct Server {
-    child: Child,
+    process: Running,
     /// The process that serves: nginx's worker, Forebay itself.
     pub pid: u32,
     /// Where it speaks RTMP.
@@ -34,15 +28,15 @@ pub struct Server {
 impl Server {
     /// The release binary, with these keys of its configuration set.
     pub fn forebay(core: Option<usize>, set: &[&str]) -> anyhow::Result<Self> {
-        let mut command = Command::new(forebay()?);
-        command.args(["serve", "--log=warn", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0"]);
+        let mut command = forebay()?;
+        command.args(["serve", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0"]);
         command.args(set.iter().flat_map(|assignment| ["--set", assignment]));
-        command.stdout(Stdio::piped()).stdin(Stdio::null());
-        let mut child = match core {
-            Some(core) => spawn_on(core, &mut command)?,
-            None => command.spawn()?,
+        command.stdout(Stdio::piped());
+        let mut process = match core {
+            Some(core) => Running::start_on(core, &mut command)?,
+            None => Running::start(&mut command)?,
         };
-        let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
+        let mut lines = BufReader::new(process.stdout()?).lines();
         // Its last line is the one about its status; before it come all addresses.
         let mut said = String::new();
         while !said.contains("status") {
@@ -55,7 +49,7 @@ impl Server {
         };
         let rtmp_port = port("rtmp://127.0.0.1:")?;
         let http_port = Some(port("http://127.0.0.1:")?);
-        Ok(Self { pid: child.id(), child, rtmp_port, http_port, folder: None })
+        Ok(Self { pid: process.pid(), process, rtmp_port, http_port, folder: None })
     }
 
     /// nginx with its RTMP module, one worker.
@@ -79,15 +73,15 @@ impl Server {
         fs::write(&file, config)?;
         let mut command = Command::new("nginx");
         command.arg("-p").arg(&folder).arg("-c").arg(&file).stderr(Stdio::null());
-        let child = spawn_on(core, &mut command)?;
-        let mut server = Self { pid: 0, child, rtmp_port, http_port: None, folder: Some(folder) };
+        let process = Running::start_on(core, &mut command)?;
+        let mut server = Self { pid: 0, process, rtmp_port, http_port: None, folder: Some(folder) };
         server.pid = server.worker()?;
         Ok(server)
     }
 
     /// nginx serves in a child of the process that was started.
     fn worker(&self) -> anyhow::Result<u32> {
-        let (master, begun) = (self.child.id(), Instant::now());
+        let (master, begun) = (self.process.pid(), Instant::now());
         while begun.elapsed() < Duration::from_secs(5) {
             let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
             if let Some(pid) = children.split_whitespace().next()
@@ -98,6 +92,30 @@ impl Server {
             thread::sleep(Duration::from_millis(20));
         }
         bail!("nginx does not listen");
+    }
+
+    /// Publishes a recording as `live/obs`, with further arguments of `forebay replay`.
+    pub fn replay(&self, file: &OsStr, arguments: &[&str]) -> anyhow::Result<Command> {
+        let mut command = forebay()?;
+        command.arg("replay").args(arguments).arg(file);
+        command.arg(format!("rtmp://127.0.0.1:{}/live/obs", self.rtmp_port));
+        command.stdout(Stdio::piped());
+        Ok(command)
+    }
+
+    /// So many players of `live/obs`, for so many seconds: `forebay watch`.
+    pub fn watch(&self, by: Player, count: usize, seconds: f64) -> anyhow::Result<Command> {
+        let mut command = forebay()?;
+        let url = match by {
+            Player::Rtmp => format!("rtmp://127.0.0.1:{}/live/obs", self.rtmp_port),
+            Player::HttpFlv => {
+                let port = self.http_port.context("this server has no HTTP")?;
+                format!("http://127.0.0.1:{port}/live/obs.flv")
+            }
+        };
+        command.args(["watch", &url, &format!("-n={count}"), &format!("--seconds={seconds}")]);
+        command.stdout(Stdio::piped());
+        Ok(command)
     }
 
     /// The body of an answer to GET, of Forebay.
@@ -122,14 +140,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.folder.is_some() {
-            // nginx's worker would outlive a master that is killed.
-            let pid = rustix::process::Pid::from_raw(self.child.id() as i32);
-            pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
-        } else {
-            drop(self.child.kill());
+        let Some(folder) = &self.folder else { return };
+        // nginx's worker would outlive a master that is killed.
+        drop(self.process.terminate());
+        let begun = Instant::now();
+        while Path::new(&format!("/proc/{}", self.pid)).exists()
+            && begun.elapsed() < Duration::from_secs(5)
+        {
+            thread::sleep(Duration::from_millis(20));
         }
-        drop(self.child.wait());
-        self.folder.iter().for_each(|folder| drop(fs::remove_dir_all(folder)));
+        drop(fs::remove_dir_all(folder));
     }
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::Parser;
 use forebay_benches::measured::measured;
-use forebay_benches::program::{Player, Running, Server, recording};
+use forebay_benches::process::rss_bytes;
+use forebay_benches::program::{Player, Running, recording};
+use forebay_benches::server::Server;
 
 /// 420 kbit/s: players that get little, so that one process can play all of them.
 const CLIP: &str = "obs-360p30-muted.flv";
@@ -41,18 +43,18 @@ fn main() -> anyhow::Result<()> {
 
 /// Bytes of resident memory for one more player.
 fn slope(player: Player, args: &Args) -> anyhow::Result<f64> {
-    let server = Server::start(&[])?;
+    let server = Server::forebay(None, &[])?;
     let mut replay = server.replay(recording(CLIP).as_os_str(), &["--loop"])?;
     let _publisher = Running::start(&mut replay)?;
     let _before = watch(&server, player, BEFORE)?;
     wait_for(&server, BEFORE)?;
     // Until the ring and the log are as large as they will be: 10 s of history.
     sleep(Duration::from_secs(14));
-    let before = server.resident_len()?;
+    let before = rss_bytes(server.pid)?;
     let _more = watch(&server, player, args.viewers)?;
     wait_for(&server, BEFORE + args.viewers)?;
     sleep(Duration::from_secs(args.seconds));
-    let with_more = server.resident_len()?;
+    let with_more = rss_bytes(server.pid)?;
     ensure!(viewers(&server)? == BEFORE + args.viewers, "players left while it was measured");
     println!(
         "{}: {:.1} MiB with {BEFORE} players, {:.1} MiB with {} more",

@@ -24,7 +24,7 @@ use forebay_benches::process::{cpu_s, rss_bytes, stay_on};
 use forebay_benches::publisher::Publisher;
 use forebay_benches::server::Server;
 use forebay_benches::sink::{Group, Sink};
-use forebay_benches::syscalls::Strace;
+use forebay_benches::strace::Following;
 use forebay_benches::turn::{self, median, percentile};
 use forebay_benches::{helpers, obs};
 
@@ -42,12 +42,13 @@ const KEYFRAME_LEN_MIN: u64 = 10_000;
 const WARM_UP: Duration = Duration::from_secs(11);
 /// What the last flush may take.
 const SETTLE: Duration = Duration::from_millis(300);
+const INGEST: &str = "ingest.cpu_over_nginx";
 /// Ratios, by the name of the budget.
 const RATIOS: [(&str, &str); 5] = [
     ("side_by_side.cpu_per_gb_over_nginx", "CPU s per GB delivered"),
     ("side_by_side.writes_over_nginx", "writes per viewer-second"),
     ("side_by_side.memory_over_nginx", "KiB per viewer"),
-    ("ingest.cpu_over_nginx", "ingest CPU ms per stream-second"),
+    (INGEST, "ingest CPU ms per stream-second"),
     ("joins.p50_over_nginx", "join p50 ms, RTMP"),
 ];
 
@@ -66,6 +67,9 @@ struct Args {
     /// Joins of each protocol, spread over a GOP of 2 s.
     #[arg(long, default_value_t = 50)]
     joins: usize,
+    /// Measures ingest and joins, and nothing that needs viewers.
+    #[arg(long)]
+    no_viewers: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -81,20 +85,45 @@ fn main() -> anyhow::Result<()> {
     match theirs {
         Ok(theirs) => sides.push(Side::open(theirs, &clip, &args)?),
         Err(error) => {
-            RATIOS.iter().for_each(|(name, _)| unmeasured(name, &error.to_string()));
+            let names = RATIOS.iter().map(|(name, _)| name).filter(|name| args.measures(name));
+            names.for_each(|name| unmeasured(name, &error.to_string()));
         }
     }
+    warm_up(&mut sides)?;
     for _ in 0..args.rounds {
         sides.iter_mut().try_for_each(Side::ingest)?;
     }
-    sides.iter_mut().try_for_each(|side| side.join_all(args.joins))?;
-    sides.iter_mut().try_for_each(Side::trace)?;
-    sides.iter_mut().try_for_each(|side| side.fill(args.viewers))?;
-    for _ in 0..args.rounds {
-        sides.iter_mut().try_for_each(Side::serve)?;
+    sides[0].join_all(args.joins)?;
+    sides[0].trace_join()?;
+    if !args.no_viewers {
+        sides.iter_mut().skip(1).try_for_each(|side| side.join_all(args.joins))?;
+        sides.iter_mut().try_for_each(Side::trace)?;
+        sides.iter_mut().try_for_each(|side| side.fill(args.viewers))?;
+        for _ in 0..args.rounds {
+            sides.iter_mut().try_for_each(Side::serve)?;
+        }
     }
-    report(&sides);
+    report(&sides, &args);
     Ok(())
+}
+
+impl Args {
+    /// Whether a ratio is among what is measured.
+    fn measures(&self, name: &str) -> bool {
+        !self.no_viewers || name == INGEST
+    }
+}
+
+/// Publishes to all at the same time until there is a GOP, and history for the slow: whatever is
+/// allocated once is so by then.
+fn warm_up(sides: &mut [Side<'_>]) -> anyhow::Result<()> {
+    thread::scope(|scope| {
+        let publishing: Vec<_> =
+            sides.iter_mut().map(|side| scope.spawn(|| side.publisher.publish(WARM_UP))).collect();
+        publishing.into_iter().try_for_each(|publishing| {
+            publishing.join().map_err(|_| anyhow::anyhow!("a publisher panicked"))?.map(drop)
+        })
+    })
 }
 
 /// One server with its encoder and its viewers, and what was measured of it.
@@ -115,9 +144,7 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn open(server: Server, clip: &'a [Tag], args: &Args) -> anyhow::Result<Self> {
-        let mut publisher = Publisher::start(server.rtmp_port, "cam", clip)?;
-        // Whatever is allocated once is so when there is a GOP, and history for the slow.
-        publisher.publish(WARM_UP)?;
+        let publisher = Publisher::start(server.rtmp_port, "cam", clip)?;
         Ok(Self {
             server,
             publisher,
@@ -177,19 +204,19 @@ impl<'a> Side<'a> {
     fn trace(&mut self) -> anyhow::Result<()> {
         let viewers = self.sink.play(self.server.rtmp_port, "cam", TRACED_VIEWERS)?;
         self.publisher.publish(Duration::from_millis(500))?;
-        let strace = Strace::attach(self.server.pid)?;
+        let strace = Following::attach(self.server.pid)?;
         self.publisher.publish(self.duration)?;
         thread::sleep(SETTLE);
         let writes = strace.detach()?.send_count(MEDIA_LEN_MIN);
         self.writes = writes as f64 / TRACED_VIEWERS as f64 / self.duration.as_secs_f64();
-        self.sink.close(viewers)?;
-        if self.server.http_port.is_some() {
-            thread::sleep(SETTLE);
-            let strace = Strace::attach(self.server.pid)?;
-            join(By::Rtmp, self.server.rtmp_port, "cam")?;
-            thread::sleep(SETTLE);
-            self.writes_before_keyframe = strace.detach()?.sends_before(KEYFRAME_LEN_MIN);
-        }
+        self.sink.close(viewers)
+    }
+
+    fn trace_join(&mut self) -> anyhow::Result<()> {
+        let strace = Following::attach(self.server.pid)?;
+        join(By::Rtmp, self.server.rtmp_port, "cam")?;
+        thread::sleep(SETTLE);
+        self.writes_before_keyframe = strace.detach()?.sends_before(KEYFRAME_LEN_MIN);
         Ok(())
     }
 
@@ -228,11 +255,17 @@ impl<'a> Side<'a> {
     }
 }
 
-fn report(sides: &[Side<'_>]) {
+/// The median ratio of neighbouring turns: what else runs on this machine meets both of them.
+fn paired(ours: &[f64], theirs: &[f64]) -> f64 {
+    median(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs))
+}
+
+fn report(sides: &[Side<'_>], args: &Args) {
     let ours = &sides[0];
     for (name, joins) in [("joins", &ours.joins_ms), ("joins_http", &ours.http_joins_ms)] {
-        measured(&format!("{name}.p50_ms"), percentile(joins, 50));
-        measured(&format!("{name}.p99_ms"), percentile(joins, 99));
+        measured(&format!("{name}.p10_ms"), percentile(joins, 10));
+        let [p50, p99] = [50, 99].map(|percent| percentile(joins, percent));
+        println!("{name}: p50 {p50:.2} ms, p99 {p99:.2} ms");
     }
     match ours.writes_before_keyframe {
         Some(writes) => measured("joins.writes_before_keyframe", writes as f64),
@@ -242,20 +275,27 @@ fn report(sides: &[Side<'_>]) {
     table.load_preset(presets::ASCII_MARKDOWN).set_header(["", "Forebay", "nginx-rtmp", "ratio"]);
     let theirs = sides.get(1).map(Side::values);
     for (index, (name, what)) in RATIOS.into_iter().enumerate() {
+        if !args.measures(name) {
+            continue;
+        }
         let our_value = ours.values()[index];
         let their_value = theirs.map_or(f64::NAN, |values| values[index]);
+        let ratio = match sides.get(1) {
+            Some(theirs) if name == INGEST => paired(&ours.ingest_ms, &theirs.ingest_ms),
+            _ => our_value / their_value,
+        };
         if theirs.is_some() {
-            measured(name, our_value / their_value);
+            measured(name, ratio);
         }
-        let numbers = [our_value, their_value, our_value / their_value];
+        let numbers = [our_value, their_value, ratio];
         let cells = numbers.map(|number| format!("{number:.3}"));
         table.add_row([what.to_owned()].into_iter().chain(cells));
     }
-    let p99 = [
-        percentile(&ours.joins_ms, 99),
-        sides.get(1).map_or(f64::NAN, |side| percentile(&side.joins_ms, 99)),
-    ];
-    let cells = [p99[0], p99[1], p99[0] / p99[1]].map(|number| format!("{number:.3}"));
-    table.add_row(["join p99 ms, RTMP".to_owned()].into_iter().chain(cells));
+    if !args.no_viewers {
+        let joins = |side: &Side<'_>| percentile(&side.joins_ms, 99);
+        let p99 = [joins(ours), sides.get(1).map_or(f64::NAN, joins)];
+        let cells = [p99[0], p99[1], p99[0] / p99[1]].map(|number| format!("{number:.3}"));
+        table.add_row(["join p99 ms, RTMP".to_owned()].into_iter().chain(cells));
+    }
     println!("{table}");
 }

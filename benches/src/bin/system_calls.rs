@@ -13,8 +13,9 @@ use comfy_table::{Table, presets};
 use forebay::flv::TagKind;
 use forebay_benches::measured::{measured, unmeasured};
 use forebay_benches::obs;
-use forebay_benches::program::{Player, Running, Server, recording};
-use forebay_benches::strace::{self, Calls, Strace};
+use forebay_benches::program::{Player, Running, recording};
+use forebay_benches::server::Server;
+use forebay_benches::strace::{self, Calls, Counting};
 use serde_json::Value;
 
 const CLIP: &str = "obs-1080p30-cbr6000.flv";
@@ -100,8 +101,8 @@ fn main() -> anyhow::Result<()> {
 
 /// A publisher that sends as fast as the server takes it: the server's calls, and MiB received.
 fn flat_out() -> anyhow::Result<(Calls, f64)> {
-    let server = Server::start(&[])?;
-    let strace = Strace::attach(server.pid())?;
+    let server = Server::forebay(None, &[])?;
+    let strace = Counting::attach(server.pid)?;
     // 70 MiB.
     let arguments = ["--pace=max", "--loop", "--seconds=90", "--json"];
     let mut replay = server.replay(recording(CLIP).as_os_str(), &arguments)?;
@@ -117,8 +118,8 @@ fn flat_out() -> anyhow::Result<(Calls, f64)> {
 
 /// A publisher in real time: the calls of the server, and those of the publisher.
 fn real_time(seconds: u32) -> anyhow::Result<(Calls, Calls)> {
-    let server = Server::start(&[])?;
-    let strace = Strace::attach(server.pid())?;
+    let server = Server::forebay(None, &[])?;
+    let strace = Counting::attach(server.pid)?;
     let arguments = ["--loop".to_owned(), format!("--seconds={seconds}")];
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let (publisher, _) = strace::run(&server.replay(recording(CLIP).as_os_str(), &arguments)?)?;
@@ -128,7 +129,7 @@ fn real_time(seconds: u32) -> anyhow::Result<(Calls, Calls)> {
 
 /// Players in real time: the server's calls, and in how many seconds.
 fn delivery(player: Player, coalesce_ms: u32, args: &Args) -> anyhow::Result<(Calls, f64)> {
-    let server = Server::start(&[&format!("hub.coalesce_ms={coalesce_ms}")])?;
+    let server = Server::forebay(None, &[&format!("hub.coalesce_ms={coalesce_ms}")])?;
     let mut replay = server.replay(recording(CLIP).as_os_str(), &["--loop"])?;
     let _publisher = Running::start(&mut replay)?;
     // Longer than it is measured: nobody leaves in between.
@@ -136,7 +137,7 @@ fn delivery(player: Player, coalesce_ms: u32, args: &Args) -> anyhow::Result<(Ca
     let mut watch = server.watch(player, args.viewers, watched)?;
     let _players = Running::start(watch.stdout(Stdio::null()))?;
     sleep(SETTLE);
-    let strace = Strace::attach(server.pid())?;
+    let strace = Counting::attach(server.pid)?;
     sleep(Duration::from_secs(args.seconds.into()));
     let (calls, took) = strace.detach()?;
     Ok((calls, took.as_secs_f64()))
