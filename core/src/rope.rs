@@ -142,6 +142,14 @@ impl Rope {
     ///
     /// For headers of a few bytes; it is not counted as a copy of the payload.
     pub fn read_at(&self, start: usize, out: &mut [u8]) -> usize {
+        // Headers are in front, and nearly always in one piece.
+        if let Runs::One(run) = &self.runs
+            && start + out.len() <= run.first as usize
+            && let Some(bytes) = run.bytes.get(start..start + out.len())
+        {
+            out.copy_from_slice(bytes);
+            return out.len();
+        }
         let (mut skip, mut filled) = (start, 0);
         for slice in self.slices() {
             if skip >= slice.len() {

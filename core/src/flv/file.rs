@@ -387,6 +387,14 @@ impl FileReader {
 
     /// The next `N` bytes, if they are all there.
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        // Whole in the first piece, nearly always: then nothing is shared for the sake of a header.
+        if let Some(front) = self.pieces.front_mut()
+            && let Some(&bytes) = front.first_chunk::<N>()
+        {
+            front.advance(N);
+            self.count(N);
+            return Some(bytes);
+        }
         if self.pieces_len < N {
             return None;
         }
@@ -400,6 +408,9 @@ impl FileReader {
     }
 
     fn take_rope(&mut self, len: usize) -> Rope {
+        if self.pieces.front().is_some_and(|front| front.len() >= len) {
+            return self.take_piece(len).unwrap_or_default().into();
+        }
         let mut rope = RopeBuilder::default();
         let mut left = len;
         while let Some(piece) = self.take_piece(left) {
@@ -420,12 +431,17 @@ impl FileReader {
     fn take_piece(&mut self, len_max: usize) -> Option<Bytes> {
         let front = self.pieces.front_mut().filter(|_| len_max > 0)?;
         let taken = front.split_to(len_max.min(front.len()));
-        if !front.has_remaining() {
+        self.count(taken.len());
+        Some(taken)
+    }
+
+    /// So many bytes were taken off the first piece.
+    fn count(&mut self, len: usize) {
+        if self.pieces.front().is_some_and(Bytes::is_empty) {
             self.pieces.pop_front();
         }
-        self.pieces_len -= taken.len();
-        self.at += taken.len() as u64;
-        Some(taken)
+        self.pieces_len -= len;
+        self.at += len as u64;
     }
 }
 
