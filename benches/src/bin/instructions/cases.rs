@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use forebay::flv::{Tag, TagRole};
-use forebay::hls::{Delta, Presentation, Settings};
 use forebay::hub::{Hub, HubLimits, Next, Policy, Publisher, Start, Viewer};
 use forebay::rtmp::chunk::{ChunkLimits, ChunkReader};
 use forebay::wire_log::Protocol;
@@ -148,40 +147,6 @@ pub(crate) fn join(protocol: Protocol) -> anyhow::Result<Done> {
         "a GOP of 6 Mbit/s is longer than {} bytes",
         done.bytes / 50
     );
-    Ok(done)
-}
-
-/// Tags as they were received, to the parts of segments: of 20 s, behind a warm-up of 10 s.
-pub(crate) fn hls() -> anyhow::Result<Done> {
-    let tags = received::tags(&obs::clip()?, 30 * 77, CHUNK_SIZE)?;
-    let (before, after) = tags.split_at(10 * 77);
-    let mut presentation = Presentation::new(Settings::default(), "x".to_owned(), 1);
-    let mut utc = Duration::ZERO;
-    let mut push = |presentation: &mut Presentation, tag: &Tag| {
-        utc += TAG_TIME;
-        presentation.push(tag, 1, utc);
-    };
-    before.iter().for_each(|tag| push(&mut presentation, tag));
-    let parts = presentation.totals().parts;
-    counted(|| after.iter().for_each(|tag| push(&mut presentation, tag)));
-    let bytes = after.iter().map(|tag| tag.payload.len() as u64).sum();
-    let units = presentation.totals().parts - parts;
-    anyhow::ensure!(units >= 90, "20 s are {units} parts of 200 ms");
-    Ok(Done { units, bytes })
-}
-
-/// The playlist of a full window, written for a new part.
-pub(crate) fn playlist() -> anyhow::Result<Done> {
-    let mut presentation = Presentation::new(Settings::default(), "x".to_owned(), 1);
-    let tags = received::tags(&obs::clip()?, 40 * 77, CHUNK_SIZE)?;
-    tags.iter().for_each(|tag| presentation.push(tag, 1, Duration::ZERO));
-    let mut done = Done { units: 50, bytes: 0 };
-    counted(|| {
-        for _ in 0..done.units {
-            done.bytes += black_box(presentation.media(Delta::Full)).len() as u64;
-        }
-    });
-    anyhow::ensure!(done.bytes > 50 * 2_000, "a playlist of {} bytes", done.bytes / 50);
     Ok(done)
 }
 

@@ -79,8 +79,6 @@ const FIGURES: &[Figure] = &[
     figure("deliver_flv_350ms", "tag and viewer", Of::PerUnit("deliver_flv_10_350ms")),
     figure("join_rtmp", "join, first batch of a GOP of 2 s", Of::PerUnit("join_rtmp")),
     figure("join_flv", "join, first batch of a GOP of 2 s", Of::PerUnit("join_flv")),
-    figure("hls_per_part", "part of 200 ms", Of::PerUnit("hls")),
-    figure("hls_per_playlist", "playlist of 30 s", Of::PerUnit("playlist")),
     figure("delivery_1000_over_10", "1", Of::Ratio("deliver_rtmp_1000", "deliver_rtmp_10")),
 ];
 
@@ -98,8 +96,6 @@ fn run(case: &str) -> Option<anyhow::Result<Done>> {
         "publish_flv" => cases::publish(Some(Flv)),
         "join_rtmp" => cases::join(Rtmp),
         "join_flv" => cases::join(Flv),
-        "hls" => cases::hls(),
-        "playlist" => cases::playlist(),
         _ => return deliver(case),
     })
 }
