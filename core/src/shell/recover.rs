@@ -45,6 +45,7 @@ impl Recovered {
     /// What was never durable is not meant.
     pub fn is_damaged(&self) -> bool {
         match self.sound.checked {
+            _ if self.action == Action::Removed => false,
             Checked::Differs => true,
             Checked::Sound | Checked::NeverSynced => false,
             Checked::Cut | Checked::Without => self.sound.framing.is_some(),
