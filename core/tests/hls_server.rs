@@ -222,6 +222,9 @@ fn another_life_of_a_stream_has_higher_numbers_and_other_names() {
         assert!(number(&after, 0) > number(&before, 2), "{before}{after}");
         let old: Vec<_> = names(&before, "seg-").collect();
         assert!(names(&after, "seg-").all(|name| !old.contains(&name)));
+        for name in old {
+            assert_eq!(get(&net, &format!("/live/cam/{name}")).await.status, 200, "{name}");
+        }
     });
 }
 

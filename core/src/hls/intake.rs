@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::track::{Track, TrackKind, Unsupported};
 use crate::flv::{AudioCodec, AudioHeader, Tag, TagKind, VideoCodec, VideoHeader};
@@ -256,8 +257,8 @@ fn record(body: &Rope) -> Option<Bytes> {
     (body.len() <= RECORD_LEN_MAX).then(|| body.detach().to_bytes())
 }
 
-fn head(body: &Rope) -> Vec<u8> {
-    let mut head = vec![0; FRAME_HEAD_LEN];
+fn head(body: &Rope) -> SmallVec<[u8; FRAME_HEAD_LEN]> {
+    let mut head = SmallVec::from([0; FRAME_HEAD_LEN]);
     let len = body.read_at(0, &mut head);
     head.truncate(len);
     head

@@ -16,25 +16,41 @@ use tokio::sync::Notify;
 use super::consumers::Consumer;
 use super::{Shared, now};
 use crate::config::Hls;
-use crate::hls::{Delta, Presentation, Settings, State, Totals};
+use crate::hls::{Delta, Presentation, Settings, State, Totals, Wanted};
 use crate::hub::{Cause, Delivery, Policy, StreamKey, Subscriber};
 use crate::sync::Mutex;
 
-/// The presentations of all streams, by key: the newest life of each.
+/// Lives of one stream that are over and may still be fetched, with the newest one: who publishes over
+/// and over again does not fill the memory.
+const LIVES_MAX: usize = 4;
+
+/// The presentations of all streams, by key: the lives of each, the newest last, none without any.
 #[derive(Default)]
 pub(crate) struct Presentations {
-    streams: Mutex<BTreeMap<StreamKey, Arc<LiveStream>>>,
+    streams: Mutex<BTreeMap<StreamKey, Vec<Arc<LiveStream>>>>,
     begun: Notify,
 }
 
 impl Presentations {
     pub(crate) fn get(&self, key: &StreamKey) -> Option<Arc<LiveStream>> {
-        self.streams.lock().get(key).cloned()
+        self.streams.lock().get(key)?.last().cloned()
+    }
+
+    /// The life of a stream that a file name is of.
+    pub(crate) fn of_name(&self, key: &StreamKey, name: &str) -> Option<(Arc<LiveStream>, Wanted)> {
+        let lives = self.streams.lock().get(key)?.clone();
+        lives.into_iter().rev().find_map(|life| {
+            let wanted = life.read(|presentation| presentation.wanted(name))?;
+            Some((life, wanted))
+        })
     }
 
     pub(crate) fn all(&self) -> Vec<(StreamKey, Arc<LiveStream>)> {
         let streams = self.streams.lock();
-        streams.iter().map(|(key, stream)| (key.clone(), stream.clone())).collect()
+        let newest = |(key, lives): (&StreamKey, &Vec<Arc<LiveStream>>)| {
+            lives.last().map(|stream| (key.clone(), stream.clone()))
+        };
+        streams.iter().filter_map(newest).collect()
     }
 
     /// The stream, waited for until `deadline` while `is_expected`.
@@ -73,14 +89,20 @@ impl Presentations {
             former.read(|former| presentation.keep_promises_of(former));
         }
         let stream = Arc::new(LiveStream::new(presentation, shared.config.hls));
-        self.streams.lock().insert(key.clone(), stream.clone());
+        let mut streams = self.streams.lock();
+        let lives = streams.entry(key.clone()).or_default();
+        lives.push(stream.clone());
+        lives.drain(..lives.len().saturating_sub(LIVES_MAX));
+        drop(streams);
         self.begun.notify_waiters();
         stream
     }
 
     fn forget(&self, key: &StreamKey, stream: &Arc<LiveStream>) {
         let mut streams = self.streams.lock();
-        if streams.get(key).is_some_and(|current| Arc::ptr_eq(current, stream)) {
+        let Some(lives) = streams.get_mut(key) else { return };
+        lives.retain(|life| !Arc::ptr_eq(life, stream));
+        if lives.is_empty() {
             streams.remove(key);
         }
     }

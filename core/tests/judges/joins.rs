@@ -11,7 +11,7 @@ use super::capture::{self, Seen, is_keyframe, read, watch};
 use super::{ffmpeg, scratch};
 
 /// What ffmpeg has to say about a file. Nothing, if every frame of it decodes.
-fn complaints(ffmpeg: &str, file: &Path) -> String {
+pub(crate) fn complaints(ffmpeg: &str, file: &Path) -> String {
     let output = Command::new(ffmpeg)
         .args(["-nostdin", "-v", "error", "-xerror", "-i"])
         .arg(file)

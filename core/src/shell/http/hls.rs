@@ -247,9 +247,9 @@ impl Asked<'_> {
             let reason = format_args!("{} has no {name}, or no longer", self.key);
             refuse(StatusCode::NOT_FOUND, reason)
         };
-        // What is over can still be fetched, and names of another life are of no use.
-        let stream = self.shared.presentations.get(&self.key).ok_or_else(nothing)?;
-        let wanted = stream.read(|presentation| presentation.wanted(name)).ok_or_else(nothing)?;
+        // What is over can still be fetched, also when another life has begun.
+        let found = self.shared.presentations.of_name(&self.key, name);
+        let (stream, wanted) = found.ok_or_else(nothing)?;
         let found = self
             .wait(&stream, |presentation| match presentation.find(wanted) {
                 Some(Found::NotYet) => None,
