@@ -266,8 +266,8 @@ impl Camera<'_> {
         let ms = n * FRAME_MS;
         let last_named = self.keyframes.last().copied();
         let regular = |every: u32| match last_named {
-            Some(last) => ms > last && (ms - last) % every == 0,
-            None => ms % every == 0,
+            Some(last) => ms > last && (ms - last).is_multiple_of(every),
+            None => ms.is_multiple_of(every),
         };
         let is_keyframe =
             ms == 0 || self.keyframes.contains(&ms) || self.keyframe_every_ms.is_some_and(regular);
