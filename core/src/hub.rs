@@ -264,8 +264,10 @@ impl Counters {
 /// Who takes a topic's tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// A consumer of tags.
+    /// Takes tags.
     Subscriber,
+    /// Takes tags for a [`Follower`]: not counted against [`HubLimits::subscribers_max`].
+    Consumer,
     /// A viewer of one protocol.
     Viewer(Protocol),
 }

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use forebay::flv::{Tag, TagKind};
-use forebay::hub::{Delivery, Hub, HubLimits, Policy, StreamKey, Subscriber};
+use forebay::hub::{Delivery, Hub, HubLimits, Policy, Start, StreamKey, Subscriber};
 use forebay::time::Timestamp;
 
 fn tag(ms: u32) -> Tag {
@@ -136,9 +136,13 @@ fn a_follower_that_is_dropped_leaves_what_it_never_took() {
 }
 
 #[test]
-fn followers_do_not_count_against_the_limit_of_subscribers() {
-    let hub = Hub::new(HubLimits { subscribers_max: 0, ..HubLimits::default() });
-    let mut follower = hub.follow("archive", everything);
-    publish(&hub, "live/a");
-    assert!(follower.next_stream().is_some());
+fn followers_take_nobodys_place() {
+    let hub = Hub::new(HubLimits { subscribers_max: 1, ..HubLimits::default() });
+    let _first = hub.follow("archive", everything);
+    let _second = hub.follow("hls", everything);
+    let _publisher = hub.publish("live/a".into(), "studio").unwrap();
+    assert_eq!(hub.topics()[0].subscribers.len(), 2);
+    let subscribe = || hub.subscribe("live/a".into(), Start::Gop, Policy::default(), "viewer");
+    let _viewer = subscribe().expect("there is one place");
+    assert!(subscribe().is_err(), "and only one");
 }

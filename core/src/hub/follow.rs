@@ -80,7 +80,7 @@ impl Followers {
 fn place(following: &Arc<Following>, topic: &Topic) -> Option<Place> {
     let policy = (following.policy_of)(topic.key())?;
     let mut state = topic.lock();
-    let slot = state.join(Kind::Subscriber, following.name.to_string(), policy);
+    let slot = state.join(Kind::Consumer, following.name.to_string(), policy);
     let cursor = Cursor::follow(&state, policy);
     Some(Place { following: following.clone(), slot, cursor })
 }

@@ -132,8 +132,9 @@ impl State {
         self.phase == Phase::Idle && self.slots.iter().all(Option::is_none)
     }
 
+    /// How many there are that count against the limit.
     pub(crate) fn subscriber_count(&self) -> usize {
-        self.slots.iter().flatten().count()
+        self.slots.iter().flatten().filter(|slot| slot.kind != Kind::Consumer).count()
     }
 
     pub(crate) fn has_subscribers(&self) -> bool {

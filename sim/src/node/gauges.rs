@@ -79,7 +79,9 @@ impl Now<'_> {
         let written = node.config.connection.chunks.message_len_max as u64
             + node.config.play.write_len_max as u64;
         let logs_max = 2 * (limits.ring.pinned_bytes_max + LOG_SLACK + written);
-        let subscribers = self.most(|topic| topic.subscribers.len() as u64);
+        let subscribers = self.most(|topic| {
+            topic.subscribers.iter().filter(|one| one.kind != Kind::Consumer).count() as u64
+        });
         let viewers = self.topics.iter().map(viewers).sum();
         // A log is there for its viewers, and for as long as they are.
         let idle_log = self.most(|topic| if viewers_of(topic) == 0 { topic.log_bytes } else { 0 });

@@ -308,7 +308,7 @@ impl From<SubscriberInfo> for Subscriber {
             kind: match info.kind {
                 Kind::Viewer(Protocol::Rtmp) => "rtmp",
                 Kind::Viewer(Protocol::Flv) => "http-flv",
-                Kind::Subscriber => "consumer",
+                Kind::Subscriber | Kind::Consumer => "consumer",
             },
             policy: Policy {
                 overflow: match info.policy.overflow {

@@ -163,7 +163,7 @@ fn streams(registry: &mut Registry, topics: &[TopicInfo]) {
             let protocol = match subscriber.kind {
                 Kind::Viewer(Protocol::Rtmp) => "rtmp",
                 Kind::Viewer(Protocol::Flv) => "http-flv",
-                Kind::Subscriber => "consumer",
+                Kind::Subscriber | Kind::Consumer => "consumer",
             };
             let labels = ProtocolLabels { stream: topic.key.to_string(), protocol };
             subscribers.get_or_create(&labels).inc();
