@@ -83,7 +83,7 @@ type Arrival = (TagKind, u32, Instant);
 
 fn measure(clip: &[Tag], coalesce_ms: u64, args: &Args) -> anyhow::Result<Point> {
     let coalesce = format!("hub.coalesce_ms={coalesce_ms}");
-    let server = Server::forebay(Some(SERVER), &[&coalesce])?;
+    let server = Server::forebay(Some(SERVER), &[&coalesce, "hls.enabled=false"])?;
     let mut publisher = Publisher::start(server.rtmp_port, "cam", clip)?;
     publisher.publish(Duration::from_millis(200))?;
     let mut sink = Sink::start(OTHERS)?;

@@ -137,7 +137,7 @@ fn measure(
     let mut sink = Sink::start(OTHERS)?;
     let coalesce = format!("hub.coalesce_ms={coalesce_ms}");
     // A publisher says nothing during the floor's turns.
-    let set = [coalesce.as_str(), "rtmp.publish_idle_timeout_ms=600000"];
+    let set = [coalesce.as_str(), "rtmp.publish_idle_timeout_ms=600000", "hls.enabled=false"];
     let set: Vec<_> = set.into_iter().chain(args.set.iter().map(String::as_str)).collect();
     let server = Server::forebay(Some(WRITERS), &set)?;
     let mut publisher = Publisher::start(server.rtmp_port, "cam", clip)?;

@@ -86,6 +86,8 @@ fn wait_for(server: &Server, count: usize) -> anyhow::Result<()> {
 /// As its metrics say, whose text is short: what the server writes for us is in its memory, too.
 fn viewers(server: &Server) -> anyhow::Result<usize> {
     let metrics = server.get("/metrics")?;
-    let counts = metrics.lines().filter(|line| line.starts_with("forebay_stream_subscribers{"));
+    let counts = metrics.lines().filter(|line| {
+        line.starts_with("forebay_stream_subscribers{") && !line.contains("\"consumer\"")
+    });
     counts.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<usize>()?)).sum()
 }

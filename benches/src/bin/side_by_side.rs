@@ -79,7 +79,9 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     stay_on(OTHERS)?;
     let clip = obs::clip()?;
-    let ours = Server::forebay(Some(SERVERS), &["rtmp.publish_idle_timeout_ms=600000"])?;
+    // What the other does not do is not asked of ours.
+    let set = ["rtmp.publish_idle_timeout_ms=600000", "hls.enabled=false"];
+    let ours = Server::forebay(Some(SERVERS), &set)?;
     let theirs = Server::nginx(SERVERS);
     let mut sides = vec![Side::open(ours, &clip, &args)?];
     match theirs {
