@@ -3,6 +3,7 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[allow(dead_code, reason = "this disk does not fail")]
 #[path = "common/mem_disk.rs"]
 mod mem_disk;
 #[path = "common/mem_net.rs"]

@@ -150,6 +150,8 @@ struct Mark {
     tags: u64,
     bytes: u64,
     newest: Option<Durable>,
+    /// All that was said to be missing.
+    told: Gap,
 }
 
 #[derive(Clone, Copy)]
@@ -216,9 +218,10 @@ impl Archiver {
         }
         self.at_start = false;
         let is_frame = !matches!(placement, Placement::Header | Placement::NewSequenceHeader);
+        let gap = self.tell();
         match &mut self.file {
             Some(file) => {
-                if let Some(gap) = self.untold.take() {
+                if let Some(gap) = gap {
                     let ms = self.newest.map_or(0, |newest| tag.timestamp.since(newest).max(0));
                     file.push(&gap.to_tag(tag.timestamp, ms.unsigned_abs()), false);
                 }
@@ -246,7 +249,8 @@ impl Archiver {
 
     /// Nothing comes any more: the file ends.
     pub fn end(&mut self) {
-        if let (Some(file), Some(gap)) = (&mut self.file, self.untold.take()) {
+        let gap = self.tell();
+        if let (Some(file), Some(gap)) = (&mut self.file, gap) {
             file.push(&gap.to_tag(file.last_timestamp(), 0), false);
         }
         self.finish_file();
@@ -318,6 +322,13 @@ impl Archiver {
         self.due = None;
         self.status.errors += 1;
         self.retry_at = Some(now + self.limits.retry);
+        // A gap that the lost file told of has to be told again.
+        let (taken, settled) = (self.taken.told, self.settled.told);
+        if taken.tags > settled.tags {
+            let untold = self.untold.get_or_insert_default();
+            untold.add(taken.tags - settled.tags, taken.bytes - settled.bytes);
+        }
+        self.newest = self.status.durable.map(|durable| durable.timestamp);
         let tags = self.taken.tags - self.settled.tags;
         if tags > 0 {
             self.missing(tags, self.taken.bytes - self.settled.bytes);
@@ -340,6 +351,14 @@ impl Archiver {
         };
         gap.add(tags, bytes);
         self.status.missing.add(tags, bytes);
+    }
+
+    /// What is missing, if there is a file to say it in.
+    fn tell(&mut self) -> Option<Gap> {
+        self.file.as_ref()?;
+        let gap = self.untold.take()?;
+        self.taken.told.add(gap.tags, gap.bytes);
+        Some(gap)
     }
 
     fn is_to_end(&self, file: &Recording) -> bool {

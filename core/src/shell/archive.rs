@@ -265,11 +265,12 @@ impl<D: Disk> Recorder<D> {
         Ok(())
     }
 
-    async fn create(&self, utc: std::time::Duration) -> io::Result<Open<D>> {
-        let disk = &self.archive.disk;
-        let directory = self.archive.directory.join(&self.path.directory);
+    async fn create(&mut self, utc: std::time::Duration) -> io::Result<Open<D>> {
+        let archive = Arc::clone(&self.archive);
+        let disk = &archive.disk;
+        let directory = archive.directory.join(&self.path.directory);
         disk.create_dir(&directory).await?;
-        disk.sync_dir(&self.archive.directory).await?;
+        disk.sync_dir(&archive.directory).await?;
         let stem = file_stem(&self.path.name, utc);
         let names = disk.list(&directory).await?;
         let is_there = |name: &str| names.iter().any(|entry| entry.name == name);
@@ -284,7 +285,11 @@ impl<D: Disk> Recorder<D> {
             }
             let (part, name) = (directory.join(part), directory.join(name));
             let file = disk.create(&part).await?;
-            disk.sync_dir(&directory).await?;
+            if let Err(error) = disk.sync_dir(&directory).await {
+                drop(file);
+                self.discard(part).await;
+                return Err(error);
+            }
             tracing::info!(stream = %self.key, file = %part.display(), "recording");
             return Ok(Open { file, part, name, is_synced: false });
         }
@@ -302,13 +307,22 @@ impl<D: Disk> Recorder<D> {
         self.report(Some(error.to_string()));
         let Some(open) = self.open.take() else { return };
         drop(open.file);
-        if open.is_synced {
-            if self.abandoned.len() < ABANDONED_MAX {
-                self.abandoned.push(open.part);
-            }
-        } else {
-            // On a full disk there would be one more with every attempt.
-            let _left_for_the_next_start = self.archive.disk.remove(&open.part).await;
+        match open.is_synced {
+            true => self.abandon(open.part),
+            false => self.discard(open.part).await,
+        }
+    }
+
+    /// Removes a file that nothing is in: there would be one more with every attempt.
+    async fn discard(&mut self, part: PathBuf) {
+        if self.archive.disk.remove(&part).await.is_err() {
+            self.abandon(part);
+        }
+    }
+
+    fn abandon(&mut self, part: PathBuf) {
+        if self.abandoned.len() < ABANDONED_MAX {
+            self.abandoned.push(part);
         }
     }
 

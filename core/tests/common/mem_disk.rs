@@ -1,4 +1,4 @@
-//! A disk in memory, which may be slow at times: simulated ones, if the clock is paused.
+//! A disk in memory, which may be slow or fail at times: simulated ones, if the clock is paused.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,6 +20,37 @@ struct State {
     stalls: Option<(Duration, Duration)>,
     began: Option<Instant>,
     slowest: Duration,
+    faults: Vec<Fault>,
+    /// Operations that failed.
+    failed: usize,
+}
+
+/// What can fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Call {
+    Create,
+    Open,
+    CreateDir,
+    List,
+    Rename,
+    Remove,
+    SyncDir,
+    Append,
+    WriteAt,
+    ReadAt,
+    Truncate,
+    Sync,
+}
+
+/// Calls that fail, since the first call of all.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) call: Call,
+    pub(crate) from: Duration,
+    pub(crate) until: Duration,
+    /// How many of them do.
+    pub(crate) times: usize,
+    pub(crate) kind: io::ErrorKind,
 }
 
 pub(crate) struct MemFile {
@@ -31,6 +62,15 @@ impl MemDisk {
     /// A disk that does nothing in the last `stall` of every `period`.
     pub(crate) fn stalling(period: Duration, stall: Duration) -> Self {
         Self(Arc::new(Mutex::new(State { stalls: Some((period, stall)), ..State::default() })))
+    }
+
+    pub(crate) fn failing(faults: Vec<Fault>) -> Self {
+        Self(Arc::new(Mutex::new(State { faults, ..State::default() })))
+    }
+
+    /// How many operations failed.
+    pub(crate) fn failed(&self) -> usize {
+        self.0.lock().unwrap().failed
     }
 
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -46,8 +86,22 @@ impl MemDisk {
         self.0.lock().unwrap().slowest
     }
 
-    /// Waits until the disk does something.
-    async fn turn(&self) {
+    /// Waits until the disk does something, and says whether that succeeds.
+    async fn turn(&self, call: Call) -> io::Result<()> {
+        self.wait().await;
+        let mut state = self.0.lock().unwrap();
+        let age = state.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let fault = state.faults.iter_mut().find(|fault| {
+            fault.call == call && fault.times > 0 && (fault.from..fault.until).contains(&age)
+        });
+        let Some(fault) = fault else { return Ok(()) };
+        fault.times -= 1;
+        let kind = fault.kind;
+        state.failed += 1;
+        Err(kind.into())
+    }
+
+    async fn wait(&self) {
         let now = Instant::now();
         let until = {
             let mut state = self.0.lock().unwrap();
@@ -75,7 +129,7 @@ impl Disk for MemDisk {
     type File = MemFile;
 
     async fn create(&self, path: &Path) -> io::Result<MemFile> {
-        self.turn().await;
+        self.turn(Call::Create).await?;
         let mut state = self.0.lock().unwrap();
         if state.files.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -86,18 +140,18 @@ impl Disk for MemDisk {
     }
 
     async fn open(&self, path: &Path) -> io::Result<MemFile> {
-        self.turn().await;
+        self.turn(Call::Open).await?;
         let bytes = self.0.lock().unwrap().files.get(path).cloned().ok_or_else(missing)?;
         Ok(MemFile { disk: self.clone(), bytes })
     }
 
     async fn create_dir(&self, _path: &Path) -> io::Result<()> {
-        self.turn().await;
+        self.turn(Call::CreateDir).await?;
         Ok(())
     }
 
     async fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.turn().await;
+        self.turn(Call::List).await?;
         let state = self.0.lock().unwrap();
         let mut entries: Vec<_> = state
             .files
@@ -113,7 +167,7 @@ impl Disk for MemDisk {
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.turn().await;
+        self.turn(Call::Rename).await?;
         let mut state = self.0.lock().unwrap();
         let bytes = state.files.remove(from).ok_or_else(missing)?;
         state.files.insert(to.to_owned(), bytes);
@@ -121,26 +175,31 @@ impl Disk for MemDisk {
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
-        self.turn().await;
+        self.turn(Call::Remove).await?;
         self.0.lock().unwrap().files.remove(path).map(drop).ok_or_else(missing)
     }
 
     async fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.turn().await;
+        self.turn(Call::SyncDir).await?;
         Ok(())
     }
 }
 
 impl File for MemFile {
     async fn append(&mut self, slices: Vec<Bytes>) -> io::Result<()> {
-        self.disk.turn().await;
+        let failed = self.disk.turn(Call::Append).await;
         let mut bytes = self.bytes.lock().unwrap();
+        if failed.is_err() {
+            // As much as there was room for.
+            bytes.extend_from_slice(&slices[0][..slices[0].len() / 2]);
+            return failed;
+        }
         slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
         Ok(())
     }
 
     async fn write_at(&mut self, at: u64, new: Bytes) -> io::Result<()> {
-        self.disk.turn().await;
+        self.disk.turn(Call::WriteAt).await?;
         let mut bytes = self.bytes.lock().unwrap();
         let at = at as usize;
         let end = (at + new.len()).max(bytes.len());
@@ -150,7 +209,7 @@ impl File for MemFile {
     }
 
     async fn read_at(&mut self, at: u64, len: usize) -> io::Result<Bytes> {
-        self.disk.turn().await;
+        self.disk.turn(Call::ReadAt).await?;
         let bytes = self.bytes.lock().unwrap();
         let rest = bytes.get(at as usize..).unwrap_or_default();
         Ok(Bytes::copy_from_slice(&rest[..len.min(rest.len())]))
@@ -161,13 +220,13 @@ impl File for MemFile {
     }
 
     async fn truncate(&mut self, size: u64) -> io::Result<()> {
-        self.disk.turn().await;
+        self.disk.turn(Call::Truncate).await?;
         self.bytes.lock().unwrap().truncate(size as usize);
         Ok(())
     }
 
     async fn sync(&mut self) -> io::Result<()> {
-        self.disk.turn().await;
+        self.disk.turn(Call::Sync).await?;
         Ok(())
     }
 }
