@@ -6,6 +6,7 @@
 mod browser;
 #[path = "../common/capture.rs"]
 mod capture;
+#[cfg(feature = "hls")]
 mod hls;
 mod joins;
 mod live;
