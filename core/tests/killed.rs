@@ -160,14 +160,26 @@ async fn kill(kills: usize) {
             });
         }
         while let Some(died) = dying.join_next().await {
-            let (directory, (published, durable)) = died.expect("it does not panic");
-            let kept = recovered(&directory).await;
-            let same = frames(&kept).zip(frames(&all)).take_while(|(one, other)| one == other);
-            assert_eq!(same.count(), frames(&kept).count(), "not what was published");
+            let (directory, (published, mut durable)) = died.expect("it does not panic");
+            let mut kept = recovered(&directory).await;
+            // A disk that syncs for longer than the hub's history has a gap, and says so; a second
+            // pass of the recording begins anew. What is in front of either is judged.
+            let has_gap = |tag: &Plain| tag.0 == 18 && tag.2.windows(5).any(|it| it == b"onGap");
+            if let Some(gap) = kept.iter().position(has_gap) {
+                kept.truncate(gap);
+                durable = 0;
+            }
+            // Its last tag is said once, not at the end of each pass.
+            let judged = || frames(&kept).take(frames(&all).count() - 1);
+            let same = judged().zip(frames(&all)).take_while(|(one, other)| one == other);
+            let same = same.count();
+            let other = judged().nth(same).map(|tag| (tag.0, tag.1, tag.2.len()));
+            let wanted = frames(&all).nth(same).map(|tag| (tag.0, tag.1, tag.2.len()));
+            assert!(other.is_none(), "frame {same} is {other:?} instead of {wanted:?}");
             assert!(kept.len() as u64 >= durable, "{} tags, {durable} were durable", kept.len());
             with_tags += usize::from(!kept.is_empty());
             said_so += usize::from(durable > 0);
-            let time = |tags: usize| tags.checked_sub(1).map_or(0, |newest| all[newest].1);
+            let time = |tags: usize| all[tags.clamp(1, all.len()) - 1].1;
             let missing_ms = time(published as usize).saturating_sub(time(kept.len()));
             missing_ms_max = missing_ms_max.max(missing_ms);
             std::fs::remove_dir_all(&directory).expect("it is ours");
