@@ -2,6 +2,7 @@
 //! numbers are those of PROPERTIES §3.
 
 mod faults;
+mod hls;
 mod viewing;
 
 use std::collections::BTreeSet;
@@ -89,7 +90,14 @@ pub static ALL: &[Goal] = &[
     // A block is never poisoned: without `unsafe` nobody reads what was not received. What is meant
     // is a wire log's block that a viewer held while it lost tags, and that is written to again.
     row(29, "held_block_returned_to_use", &["M3"], only_told),
-    // 30 to 56: HLS, archive, relay, coordinator, jobs.
+    row(30, "segment_fetched_after_removal", &["S1", "S4", "S5"], hls::after_removal),
+    row(31, "fetch_raced_segment_end", &["S11"], hls::raced_end),
+    row(32, "segment_without_keyframe_in_time", &["S3", "S6"], hls::no_keyframe_in_time),
+    row(33, "discontinuity_slid_out", &["S8"], hls::slid_out),
+    // 34, a crash between a segment and its playlist: nothing of HLS is on a disk, and the two
+    // appear at once.
+    row(35, "blocking_reload_waited", &["S12"], hls::reload_waited),
+    // 36 to 56: archive, relay, coordinator, jobs.
     row(57, "drained_under_load", &["L1"], faults::drained_under_load),
     row(58, "task_cancelled_holding_a_block", &["M2", "L3"], only_told),
     row(59, "limit_refused_a_peer", &["L7"], faults::refused_at_limit),

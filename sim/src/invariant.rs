@@ -4,6 +4,7 @@
 mod cast;
 mod decodability;
 mod fanout;
+mod hls;
 mod ingest;
 mod judged;
 mod lifecycle;
@@ -207,7 +208,37 @@ pub static ALL: &[Invariant] = &[
     row("M6", "an_empty_pool_is_survived", Some("pool_at_limit"), memory::empty_pool,
         "a full server must come back by itself"),
 
-    // 1.5 HLS, 1.6 archive, 1.7 relay and edges, 1.8 coordination, 1.9 jobs: their rows come here
+    // 1.5 HLS. S14 is a test of core: what is in a container is not in a trace.
+    row("S1", "media_sequence_never_goes_back", Some("segment_fetched_after_removal"), hls::media_sequence,
+        "players place what they have by it"),
+    row("S2", "playlists_only_slide", None, hls::slides,
+        "a player that read one version must not be told otherwise by the next"),
+    row("S3", "target_duration_is_true", Some("segment_without_keyframe_in_time"), hls::target_duration,
+        "players poll and buffer by it"),
+    row("S4", "window_is_long_enough", Some("segment_fetched_after_removal"), hls::window,
+        "who joins three segments from the end must find them"),
+    row("S5", "listed_segments_can_be_fetched", Some("segment_fetched_after_removal"), hls::fetchable,
+        "a playlist is a promise"),
+    row("S6", "segments_start_with_a_keyframe", Some("segment_without_keyframe_in_time"), hls::keyframes,
+        "players begin at any segment"),
+    row("S7", "segments_tile_the_stream", None, hls::tiles,
+        "what is lost between two segments nobody would miss but the viewers"),
+    row("S8", "discontinuities_are_declared", Some("discontinuity_slid_out"), hls::discontinuities,
+        "a decoder that is not told stops"),
+    row("S9", "playlist_is_fresh", None, hls::fresh,
+        "live means now"),
+    row("S10", "endlist_is_final", None, hls::endlist,
+        "players leave at the end"),
+    row("S11", "no_half_segment_is_served", Some("fetch_raced_segment_end"), hls::whole,
+        "caches keep what they were given first"),
+    row("S12", "parts_join_into_segments", Some("blocking_reload_waited"), hls::parts,
+        "players of parts and players of segments see one stream"),
+    row("S13", "a_uri_means_one_thing", None, hls::one_meaning,
+        "caches between us and players never ask again"),
+    row("S15", "good_weather_never_stalls", None, hls::stalls,
+        "nobody watches a wheel turn"),
+
+    // 1.6 Archive, 1.7 relay and edges, 1.8 coordination, 1.9 jobs: their rows come here
     // with the consumers that they judge.
 
     // 1.10 Lifecycle. L3 needs the runtime's counters.

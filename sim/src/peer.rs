@@ -4,6 +4,7 @@
 mod bad;
 mod dial;
 mod drive;
+mod hls;
 mod publish;
 mod view;
 

@@ -240,6 +240,8 @@ pub enum Player {
     Flv,
     /// RTMP, by rml_rtmp's client.
     Rml,
+    /// HLS.
+    Hls,
 }
 
 /// Where a viewer starts: the server's query parameter `start=`.

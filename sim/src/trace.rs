@@ -1,11 +1,15 @@
 //! Trace: what happened in a run, in simulated time. Invariants, goals and the timeline read it;
 //! its text is the same in two runs of one seed.
 
+mod hls;
+
 use std::fmt;
 use std::sync::Arc;
 
 use crate::tag::TagSeen;
 use crate::time::SimTime;
+
+pub use self::hls::{Fetched, HlsSeen, Listed, Reloaded, Resource};
 
 /// Who did it, or to whom it happened: an index into [`Trace::names`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -55,6 +59,8 @@ pub enum What {
     },
     /// The viewer has received the last byte of a tag.
     Got(TagSeen),
+    /// The viewer plays HLS, and has seen something.
+    Hls(HlsSeen),
     /// The viewer was told that the stream is over (RTMP `StreamEOF` or an unpublish status; the
     /// end of an HTTP body).
     ToldEnd,
@@ -302,6 +308,7 @@ impl fmt::Display for What {
             Self::Sent(tag) => write!(f, "sent {tag}"),
             Self::Playing { key } => write!(f, "plays {key}"),
             Self::Got(tag) => write!(f, "got {tag}"),
+            Self::Hls(seen) => write!(f, "{seen}"),
             Self::ToldEnd => write!(f, "was told the end"),
             Self::ToldError { code, words } => write!(f, "was told {code}: {words}"),
             Self::Garbled { why } => write!(f, "cannot parse: {why}"),

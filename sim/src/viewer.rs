@@ -5,6 +5,7 @@ pub mod amf0;
 pub mod chunks;
 pub mod connection;
 mod flv;
+pub mod hls;
 mod http;
 mod rml;
 mod rtmp;
@@ -82,7 +83,8 @@ impl Session {
         let target = Target { app: app.to_owned(), name: name.to_owned(), query };
         Self(match player {
             Player::Rtmp => Inside::Rtmp(Box::new(rtmp::RtmpPlayer::new(target, seed))),
-            Player::Flv => Inside::Http(Box::new(http::HttpPlayer::new(&target))),
+            // HLS is many requests, and no session: `peer` makes them.
+            Player::Flv | Player::Hls => Inside::Http(Box::new(http::HttpPlayer::new(&target))),
             Player::Rml => Inside::Rml(Box::new(rml::RmlPlayer::new(target))),
         })
     }

@@ -52,6 +52,8 @@ scenarios! {
     radio: 0..2,
     smoke: 0..3,
     calm: 0..3,
+    hls: 0..3,
+    hls_restart: 0..3,
     reference: 0..3,
     slow_viewer: 0..2,
     deaf_viewer: 0..3,

@@ -86,6 +86,16 @@ impl<'a> Judged<'a> {
             && carried >= self.peaks[topic].bits.saturating_mul(6) / 5
     }
 
+    /// Whether a viewer's link carries half as much again as the busiest second of any topic needs.
+    /// Who plays HLS is in no topic's ledger.
+    pub(super) fn link_carries(&self, connection: &Connection) -> bool {
+        let Some(play) = self.cast.play(connection.who) else { return false };
+        let needed = self.peaks.iter().map(|peak| peak.bits).max().unwrap_or(0);
+        is_clean(&play.link.down)
+            && is_clean(&play.link.up)
+            && rate(&play.link, &play.link.down) >= needed.saturating_mul(3) / 2
+    }
+
     /// Whether a topic's tags come as they are played. An encoder that catches up a backlog's
     /// worth at once costs even the best viewer tags.
     fn is_even(&self, topic: usize) -> bool {

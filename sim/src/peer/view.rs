@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::drive::{Happened, next, write_last};
-use super::{Dial, HTTP_PORT, Line, Order, PATIENCE, Peer, RTMP_PORT};
+use super::{Dial, HTTP_PORT, Line, Order, PATIENCE, Peer, RTMP_PORT, hls};
 use crate::plan::{Leave, Play, Player};
 use crate::trace::{Close, What};
 use crate::viewer::{Seen, Session};
@@ -13,6 +13,9 @@ use crate::viewer::{Seen, Session};
 const READ_LEN: usize = 64 << 10;
 
 pub(crate) async fn view<N: Dial>(mut peer: Peer<N>, play: Play) {
+    if play.player == Player::Hls {
+        return hls::view(peer, play).await;
+    }
     let mut attempt = 0;
     loop {
         let port = if play.player == Player::Flv { HTTP_PORT } else { RTMP_PORT };

@@ -16,8 +16,8 @@ pub(super) const MOMENTS: [(&str, MomentKind); 11] = [
     ("down", MomentKind::Down),
 ];
 
-pub(super) const PLAYERS: [(&str, Player); 3] =
-    [("rtmp", Player::Rtmp), ("flv", Player::Flv), ("rml", Player::Rml)];
+pub(super) const PLAYERS: [(&str, Player); 4] =
+    [("rtmp", Player::Rtmp), ("flv", Player::Flv), ("rml", Player::Rml), ("hls", Player::Hls)];
 
 pub(super) const STARTS: [(&str, Start); 3] =
     [("gop", Start::Gop), ("live", Start::Live), ("auto", Start::Auto)];

@@ -51,6 +51,18 @@ pub(super) fn rolling_restart(world: &mut World) {
     world.run(50.s());
 }
 
+pub(super) fn hls_restart(world: &mut World) {
+    world.publisher("studio", "obs-360p30-base").comes(100.ms()).again(300.ms());
+    world.viewers("web", 4, Play::Hls).comes(500.ms()).apart(300.ms());
+    let mut random = world.random("crashes");
+    for crash in 0..2 {
+        let at = (15_000 + crash * 20_000 + random.u64(..4_000)).ms();
+        world.at(at).crash(NODE, random.u64(100..2_000).ms());
+    }
+    world.quiet(45.s());
+    world.run(60.s());
+}
+
 pub(super) fn crash_loop(world: &mut World) {
     world.publisher("studio", "obs-360p30-base").comes(100.ms()).again(300.ms());
     world.viewers("sofa", 3, Play::Rtmp).comes(1.s()).again(300.ms());

@@ -20,6 +20,20 @@ pub(super) fn calm(world: &mut World) {
     world.run(20.s());
 }
 
+pub(super) fn hls(world: &mut World) {
+    let captures = ["obs-360p30-base", "obs-720p30-keyint10", "obs-360p30-zerolat"];
+    let mut random = world.random("hls");
+    let capture = captures[random.usize(..captures.len())];
+    // Segments leave the window while somebody looks.
+    world.set("hls.window_ms=12000");
+    world.publisher("studio", capture).comes(100.ms());
+    world.viewers("web", 4, Play::Hls).link(Link::fiber()).comes(500.ms()).apart(700.ms());
+    world.viewer("desk", Play::Flv).comes(1.s());
+    let other = captures[random.usize(..captures.len())];
+    world.publisher("studio2", other).comes(35.s());
+    world.run(75.s());
+}
+
 /// What a second of simulated time is measured by.
 pub(super) fn reference(world: &mut World) {
     world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::story::Story;
 use super::text::{Text, clip};
 use super::{Detail, LeftOut, gauges};
-use crate::trace::{Close, Event, Level, What, Who};
+use crate::trace::{Close, Event, HlsSeen, Level, What, Who};
 
 /// Characters of a line; what a peer says may be of any length.
 const LINE_LEN: usize = 240;
@@ -101,6 +101,9 @@ fn lines(story: &Story<'_>, lines_max: usize) -> BTreeSet<usize> {
 fn is_news(what: &What) -> bool {
     match what {
         What::Sent(_) | What::Got(_) | What::Entered { .. } | What::Gauge { .. } => false,
+        What::Hls(HlsSeen::Fetched(fetched)) => fetched.status != 200,
+        What::Hls(HlsSeen::Stalled(_)) => true,
+        What::Hls(_) => false,
         What::Goal(_) | What::Dialed { .. } | What::Connected | What::Playing { .. } => false,
         What::Closed(Close::Left) => false,
         What::Log { level, .. } => *level > Level::Info,

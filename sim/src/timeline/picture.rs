@@ -220,6 +220,7 @@ fn about(story: &Story<'_>, lane: &Lane) -> String {
                 Player::Rtmp => "RTMP",
                 Player::Flv => "HTTP-FLV",
                 Player::Rml => "RTMP (rml)",
+                Player::Hls => "HLS",
             };
             format!("{} {how}", play.key)
         }

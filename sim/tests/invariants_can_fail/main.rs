@@ -3,6 +3,7 @@
 
 mod decodability;
 mod fanout;
+mod hls;
 mod ingest;
 mod memory;
 mod pace;
@@ -30,7 +31,8 @@ pub(crate) const fn case(id: &'static str, bad: fn() -> Story, near: fn() -> Sto
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    let sections = [ingest::CASES, decodability::CASES, fanout::CASES, pace::CASES, memory::CASES];
+    let sections =
+        [ingest::CASES, decodability::CASES, fanout::CASES, pace::CASES, memory::CASES, hls::CASES];
     sections.into_iter().flatten().chain(runs::CASES)
 }
 

@@ -290,7 +290,7 @@ proptest! {
         let mut session = Session::new(player, "live/a", None, 1);
         let mut said = match player {
             Player::Flv => [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &flv_file().0].concat(),
-            Player::Rtmp | Player::Rml => {
+            Player::Rtmp | Player::Rml | Player::Hls => {
                 [greeting(&mut session), welcome(), media().0].concat()
             }
         };

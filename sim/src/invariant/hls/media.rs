@@ -1,0 +1,144 @@
+//! What is in segments, against what was published.
+
+use super::history::{History, histories};
+use super::{Finding, Judged, Verdict, first, segments};
+use crate::ledger::{PublishedTag, Topic};
+use crate::tag::{Kind, Role, TagSeen};
+use crate::trace::{Fetched, Resource};
+use crate::viewer::hls::Span;
+
+/// Decode times may be rounded, and no more.
+const SEAM_US: u64 = 2_000;
+
+/// Neighbours among the segments that a player fetched.
+fn neighbours<'r>(
+    run: &'r Judged<'_>,
+    history: &History,
+) -> Vec<(u64, &'r Fetched, usize, &'r Fetched)> {
+    let segments = segments(run, history);
+    let pairs = segments.iter().zip(segments.iter().skip(1));
+    pairs
+        .filter(|((before, _), (after, _))| **before + 1 == **after)
+        .map(|((_, (_, old)), (sequence, (event, new)))| (*sequence, *old, *event, *new))
+        .collect()
+}
+
+/// S6. What begins with a picture begins with one that a decoder can begin with; a segment that
+/// was cut because no keyframe came is the exception, which the target duration asks for.
+pub(in crate::invariant) fn keyframes(run: &Judged<'_>) -> Verdict {
+    first(super::fetches(run).filter_map(|(event, _, who, fetched)| {
+        let Resource::Segment(_) = fetched.what else { return None };
+        let bad = fetched.spans.iter().find(|span| span.is_video && !span.begins_with_sync)?;
+        let topics = run.ledger.topics.iter();
+        let play = run.cast.play(who)?;
+        let mut mine = topics.filter(|topic| *topic.key == *play.key);
+        let histories = histories(run);
+        let versions = histories.iter().filter(|it| it.who == who).flat_map(|it| &it.versions);
+        let target = versions.map(|version| version.playlist.target_duration).max()?;
+        let is_endless = mine.any(|topic| longest_gop_us(topic) > target * 1_000_000);
+        (!is_endless).then(|| {
+            let saw = format!("{} begins inside a GOP, at {} us", fetched.uri, bad.start_us);
+            Finding::new(event, who, "segment without a keyframe", saw)
+        })
+    }))
+}
+
+/// Stream time between keyframes, at most.
+pub(super) fn longest_gop_us(topic: &Topic) -> u64 {
+    let keyframes = topic.tags.iter().filter(|tag| tag.tag.role == Role::Keyframe);
+    let mut times: Vec<_> = keyframes.map(|tag| tag.clock_ms).collect();
+    times.extend(topic.tags.last().map(|last| last.clock_ms));
+    times.windows(2).map(|pair| (pair[1] - pair[0]) * 1_000).max().unwrap_or(0)
+}
+
+/// S7. Sounds and pictures apart, because a segment has them apart.
+pub(in crate::invariant) fn tiles(run: &Judged<'_>) -> Verdict {
+    first(histories(run).iter().flat_map(|history| {
+        let pairs = neighbours(run, history);
+        let inside = segments(run, history).into_values().map(|(event, it)| (event, None, it));
+        let across = pairs
+            .into_iter()
+            .filter(|(sequence, ..)| !history.is_discontinuity(*sequence))
+            .map(|(_, old, event, new)| (event, Some(old), new));
+        let found = inside.chain(across).filter_map(|(event, old, new)| {
+            [Kind::Video, Kind::Audio].into_iter().find_map(|kind| {
+                let of_kind = |it: &Fetched| {
+                    it.tags.iter().filter(|tag| tag.kind == kind).copied().collect::<Vec<_>>()
+                };
+                let mut run_of_tags = old.map(of_kind).unwrap_or_default();
+                run_of_tags.extend(of_kind(new));
+                let saw = is_not_a_run(run, history, kind, &run_of_tags)?;
+                let saw = format!("{}: {kind:?}: {saw}", new.uri);
+                Some(Finding::new(event, history.who, "lost, doubled or foreign samples", saw))
+            })
+        });
+        found.collect::<Vec<_>>()
+    }))
+}
+
+/// Why these tags are nowhere, one behind the other, in what was published.
+fn is_not_a_run(
+    run: &Judged<'_>,
+    history: &History,
+    kind: Kind,
+    tags: &[TagSeen],
+) -> Option<String> {
+    let head = tags.first()?;
+    let is_media = |tag: &&PublishedTag| {
+        tag.tag.kind == kind && (tag.tag.role.is_picture() || tag.tag.role == Role::Sound)
+    };
+    let mut longest = 0;
+    for topic in run.ledger.topics.iter().filter(|topic| history.is_of(topic)) {
+        if topic.is_partial || has_tracks(topic, kind) {
+            return None;
+        }
+        let published: Vec<_> =
+            topic.tags.iter().filter(is_media).map(|tag| tag.tag.digest).collect();
+        let starts = (0..published.len()).filter(|start| published[*start] == head.digest);
+        for start in starts {
+            let same = published[start..].iter().zip(tags);
+            let common = same.take_while(|(digest, tag)| **digest == tag.digest).count();
+            if common == tags.len() {
+                return None;
+            }
+            longest = longest.max(common);
+        }
+    }
+    Some(format!("{} samples, of which {longest} are together in what was published", tags.len()))
+}
+
+/// Several tracks of a kind, of which HLS has the first. Which of them a tag is of is not in a
+/// trace; each has a configuration, and all of them come before anything else.
+fn has_tracks(topic: &Topic, kind: Kind) -> bool {
+    let mine = topic.tags.iter().filter(|tag| tag.tag.kind == kind);
+    mine.take_while(|tag| tag.tag.role == Role::Header).count() > 1
+}
+
+/// S8: a jump, or another configuration, that is not declared.
+pub(super) fn undeclared(run: &Judged<'_>) -> Option<Finding> {
+    first(histories(run).iter().flat_map(|history| {
+        let found =
+            neighbours(run, history).into_iter().filter_map(|(sequence, old, event, new)| {
+                if history.is_discontinuity(sequence) {
+                    return None;
+                }
+                let what = if history.map(sequence - 1) != history.map(sequence) {
+                    "another initialization section".to_owned()
+                } else {
+                    jump(&old.spans, &new.spans)?
+                };
+                let saw = format!("{what} before {}, and no discontinuity", new.uri);
+                Some(Finding::new(event, history.who, "undeclared discontinuity", saw))
+            });
+        found.collect::<Vec<_>>()
+    }))
+}
+
+fn jump(old: &[Span], new: &[Span]) -> Option<String> {
+    [true, false].into_iter().find_map(|is_video| {
+        let of = |spans: &[Span]| spans.iter().find(|span| span.is_video == is_video).copied();
+        let (old, new) = (of(old)?, of(new)?);
+        let is_seam = old.end_us.abs_diff(new.start_us) <= SEAM_US;
+        (!is_seam).then(|| format!("a jump from {} to {} us", old.end_us, new.start_us))
+    })
+}
