@@ -169,8 +169,8 @@ fn match_media(topic: &Topic, got: &mut [GotTag], known: u32) {
 }
 
 /// Which of the equal tags at `places` the first of `media` is: an encoder that comes back says the
-/// same again. The one that what follows fits best; if they fit alike, the newest that had been seen
-/// to enter, else the next that was.
+/// same again. One that had been sent by then, the one that what follows fits best; if they fit alike,
+/// the newest that had been seen to enter, else the next that was.
 fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], places: Range<u32>) -> Option<u32> {
     let first = &got[*media.first()?];
     let fit = |place: u32| {
@@ -190,7 +190,8 @@ fn likeliest(topic: &Topic, got: &[GotTag], media: &[usize], places: Range<u32>)
             .get(fit)
             .is_none_or(|index| topic.find(&got[*index].tag, place + fit as u32).is_some());
         let had_entered = topic.tags[*place as usize].at <= first.at + UNSEEN;
-        (goes_on, fit, had_entered, if had_entered { *place } else { u32::MAX - place })
+        let was_sent = topic.sent_from(*place) <= first.at;
+        (was_sent, goes_on, fit, had_entered, if had_entered { *place } else { u32::MAX - place })
     })
 }
 

@@ -48,6 +48,8 @@ pub struct Session {
     pub publication: Option<(usize, usize)>,
     /// So many tags of both are the same, from the first on.
     pub common: usize,
+    /// When its publisher sent the first of them: nobody has any of it before.
+    pub sent: SimTime,
 }
 
 /// A tag that entered a hub.
@@ -146,6 +148,7 @@ impl Topic {
                 places: place..place + 1,
                 publication: None,
                 common: 0,
+                sent: SimTime::ZERO,
             }),
         }
         self.tags.push(tag);
@@ -221,8 +224,9 @@ impl Topic {
                     continue;
                 }
                 for (number, publication) in connection.publications.iter().enumerate().rev() {
-                    let is_before = publication.sent.first().is_some_and(|s| s.at <= first.at);
-                    if publication.key != self.key || !is_before {
+                    let sent = publication.sent.first().map(|sent| sent.at);
+                    let Some(sent) = sent.filter(|sent| *sent <= first.at) else { continue };
+                    if publication.key != self.key {
                         continue;
                     }
                     let pairs = entered.iter().zip(&publication.sent);
@@ -232,6 +236,7 @@ impl Topic {
                     let common = pairs.take_while(same).count();
                     if session.publication.is_none() || common > session.common {
                         (session.publication, session.common) = (Some((index, number)), common);
+                        session.sent = if common == 0 { SimTime::ZERO } else { sent };
                     }
                     if common == entered.len() {
                         break;
@@ -252,6 +257,12 @@ impl Topic {
     /// When its newest tag entered.
     pub fn last_at(&self) -> SimTime {
         self.tags.last().map_or(SimTime::ZERO, |last| last.at)
+    }
+
+    /// When the session of the tag at this place began to be sent.
+    pub(super) fn sent_from(&self, place: u32) -> SimTime {
+        let session = self.sessions.iter().find(|s| s.places.contains(&(place as usize)));
+        session.map_or(SimTime::ZERO, |session| session.sent)
     }
 
     /// Whether more may have entered by then than was seen: nothing was seen later, as when the
