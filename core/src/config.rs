@@ -6,6 +6,7 @@
 mod pattern;
 mod raw;
 mod relay;
+mod store;
 
 use core::net::SocketAddr;
 use std::fmt::Write as _;
@@ -23,6 +24,7 @@ use crate::rtmp::server::ConnectionLimits;
 
 pub use self::pattern::StreamPattern;
 pub use self::relay::{Nothing, Outside, RelayTo, Relays};
+pub use self::store::Store;
 
 const DEFAULTS: &str = include_str!("config/forebay.toml");
 
@@ -86,6 +88,7 @@ pub struct Config {
     pub play: Play,
     pub hls: Hls,
     pub archive: Archive,
+    pub store: Store,
     pub http_header_timeout: Duration,
     pub relays: Relays,
     pub relay_to: Vec<RelayTo>,

@@ -23,6 +23,7 @@ mod intake;
 mod mux;
 mod playlist;
 mod presentation;
+mod shelf;
 mod sound;
 mod track;
 mod window;
@@ -30,6 +31,7 @@ mod window;
 pub use self::follow::{Follow, Position};
 pub use self::playlist::{Delta, PlaylistRequest, RequestError};
 pub use self::presentation::{Found, Presentation, State, Wanted};
+pub use self::shelf::{Content, Operation, Shelf, ShelfTotals};
 pub use self::track::{TrackKind, Unsupported};
 pub use self::window::{Init, Part, Segment, Totals};
 

@@ -26,11 +26,11 @@ mod target;
 
 use std::time::{Duration, Instant};
 
-use self::backoff::Backoff;
 use self::feed::Feed;
 use crate::flv::Tag;
 use crate::rtmp::ServerCodecs;
 
+pub(crate) use self::backoff::Backoff;
 pub use self::backoff::BackoffLimits;
 pub use self::failure::{Failure, Outlook};
 pub use self::target::{Key, Target, TargetError};

@@ -12,11 +12,13 @@ mod http;
 mod ingest;
 pub mod net;
 mod play;
+mod random;
 mod receive;
 pub mod recover;
 mod relay;
 mod rtmp;
 mod stall;
+pub mod store;
 mod tls;
 mod viewer_log;
 
@@ -38,6 +40,7 @@ use tokio::task::AbortHandle;
 use self::disk::Disk;
 use self::net::{Net, Stream as _};
 use self::relay::RelayConsumer;
+use self::store::Store;
 use crate::blocks::{BlockCounters, BlockTotals};
 use crate::config::Config;
 use crate::hub::{Absence, Hub};
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
     /// By peer; `None` while a connection's task is being spawned.
     tasks: Mutex<BTreeMap<SocketAddr, Option<AbortHandle>>>,
     relays: relay::Board,
+    store: store::Board,
     started: Instant,
     origin: Origin,
     rtmp_port: u16,
@@ -148,6 +152,7 @@ pub struct Server<N: Net, D: Disk> {
     rtmp: N::Listener,
     http: N::Listener,
     relays: Vec<RelayConsumer<N>>,
+    store: Option<Store>,
     shared: Arc<Shared>,
 }
 
@@ -169,13 +174,20 @@ impl<N: Net, D: Disk> Server<N, D> {
             closed_connection: Notify::new(),
             tasks: Mutex::new(BTreeMap::new()),
             relays: relay::Board::default(),
+            store: store::Board::default(),
             started: now(),
             origin,
             rtmp_port: net.local_addr(&rtmp)?.port(),
         };
         let shared = Arc::new(shared);
         let relays = relay::consumers(&net, &shared)?;
-        Ok(Self { net, disk, leftovers, rtmp, http, relays, shared })
+        Ok(Self { net, disk, leftovers, rtmp, http, relays, store: None, shared })
+    }
+
+    /// Where recordings and segments are copied, as `[store]` says; its URL is not looked at here.
+    pub fn with_store(self, store: Store) -> Self {
+        self.shared.store.begin();
+        Self { store: Some(store), ..self }
     }
 
     /// Where encoders publish.
@@ -202,8 +214,8 @@ impl<N: Net, D: Disk> Server<N, D> {
     /// what was published, or for the configured time. Says how many connections were cut.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let (stopping, stopped) = watch::channel(false);
-        let Self { net, disk, leftovers, rtmp, http, relays, shared } = self;
-        let mut consumers = consumers::start(&shared, &disk, leftovers, relays);
+        let Self { net, disk, leftovers, rtmp, http, relays, store, shared } = self;
+        let mut consumers = consumers::start(&shared, &disk, leftovers, relays, store);
         let accept_rtmp = accept(&net, &rtmp, &shared, &stopped, rtmp::serve);
         let accept_http = accept(&net, &http, &shared, &stopped, http::serve);
         tokio::select! {

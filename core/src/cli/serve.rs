@@ -11,6 +11,7 @@ use forebay::config::{Builder, Config, ConfigError, Outside};
 use forebay::rtmp::{Url, UrlError};
 use forebay::shell::disk::RealDisk;
 use forebay::shell::net::TokioNet;
+use forebay::shell::store::Store;
 use forebay::shell::{Origin, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -58,10 +59,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tracing::info!("configured: {line}");
     }
     raise_open_files(config.listen.connections_max);
+    let store = match &config.store.url {
+        Some(url) => Some(Store::open(url, &std::env::vars().collect())?),
+        None => None,
+    };
     // Any number that differs from run to run will do.
     let seed = std::hash::RandomState::new().build_hasher().finish();
     let server =
         Server::bind(TokioNet, RealDisk::default(), config, Origin { seed, utc: utc()? }).await?;
+    let server = match store {
+        Some(store) => server.with_store(store),
+        None => server,
+    };
     let (rtmp, http) = (server.rtmp_addr()?, server.http_addr()?);
     // Registered before anybody is told that the server runs.
     let (mut terminate, mut interrupt) =

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::store::RawStore;
 use super::{
     Archive, Builder, Config, ConfigError, Hls, Listen, Play, RelayTo, Relays, start_by_name,
 };
@@ -27,6 +28,7 @@ pub(super) struct Raw {
     play: RawPlay,
     hls: RawHls,
     archive: RawArchive,
+    store: RawStore,
     http: RawHttp,
     relays: RawRelays,
     shutdown: RawShutdown,
@@ -147,7 +149,7 @@ struct RawShutdown {
 }
 
 /// A day: a longer time-out is a typing error.
-const MS_MAX: i64 = 86_400_000;
+pub(super) const MS_MAX: i64 = 86_400_000;
 
 /// What a machine may have, in bytes: 1 TiB.
 const BYTES_MAX: i64 = 1 << 40;
@@ -256,7 +258,8 @@ impl RawHls {
 
 impl Raw {
     pub(super) fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
-        let Self { listen, receive, rtmp, hub, play, hls, archive, http, relays, shutdown } = self;
+        let Self { listen, receive, rtmp, hub, play, hls, archive, store, http, relays, shutdown } =
+            self;
         for (key, address) in [("listen.rtmp", &listen.rtmp), ("listen.http", &listen.http)] {
             let is_address = address.parse::<SocketAddr>().is_ok();
             builder.expect(key, is_address, "an address and a port, as in \"0.0.0.0:1935\"")?;
@@ -322,6 +325,7 @@ impl Raw {
         within("play.write_len_max", play.write_len_max, 1024, 16 << 20, " bytes")?;
         hls.check(builder)?;
         archive.check(builder)?;
+        store.check(builder)?;
         within("relays.backlog_bytes_max", relays.backlog_bytes_max, 0, BYTES_MAX, " bytes")?;
         let grows = relays.backoff_ms_max >= relays.backoff_ms_min;
         builder.expect("relays.backoff_ms_max", grows, "at least relays.backoff_ms_min")?;
@@ -336,7 +340,8 @@ impl Raw {
 
     /// After [`check`](Self::check), which leaves no number negative and no name unknown.
     pub(super) fn into_config(self, relay_to: Vec<RelayTo>, text: String) -> Config {
-        let Self { listen, receive, rtmp, hub, play, hls, archive, http, relays, shutdown } = self;
+        let Self { listen, receive, rtmp, hub, play, hls, archive, store, http, relays, shutdown } =
+            self;
         let ms = |ms: i64| Duration::from_millis(ms as u64);
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let auto_gop_ms_max = play.auto_gop_ms_max as u64;
@@ -398,6 +403,7 @@ impl Raw {
             },
             hls: hls.into_hls(),
             archive: archive.into_config(),
+            store: store.into_config(),
             http_header_timeout: ms(http.header_timeout_ms),
             relays: Relays {
                 connect_timeout: ms(relays.connect_timeout_ms),

@@ -3,6 +3,7 @@
 //! Written by hand: it is a dozen lines, numbers are whole milliseconds, and a line is never written
 //! in two ways. Tests read it with a parser of others.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -204,7 +205,8 @@ fn write_media(
             let known = skipped > 0 && index == skipped && {
                 window.listed[index - 1].init.number == segment.init.number
             };
-            write_segment_head(out, segment, names, new_init.filter(|_| !known))?;
+            let new_init = new_init.filter(|_| !known);
+            write_segment_head(out, names, new_init, segment.has_discontinuity, segment.utc)?;
             if left_ms <= PARTS_LISTED * target_ms {
                 write_parts(out, segment, names)?;
             }
@@ -223,7 +225,7 @@ fn write_media(
         Some(open) => {
             if !open.parts.is_empty() {
                 let new_init = (init != Some(open.init.number)).then_some(open.init.number);
-                write_segment_head(out, open, names, new_init)?;
+                write_segment_head(out, names, new_init, open.has_discontinuity, open.utc)?;
                 write_parts(out, open, names)?;
             }
             (open.number, open.parts.len())
@@ -235,18 +237,19 @@ fn write_media(
 
 fn write_segment_head(
     out: &mut String,
-    segment: &Segment,
     names: &Names<'_>,
     init: Option<u64>,
+    has_discontinuity: bool,
+    utc: Duration,
 ) -> std::fmt::Result {
     // In front of what belongs to the segment alone, so that it stays when the segment goes.
     if let Some(number) = init {
         writeln!(out, "#EXT-X-MAP:URI=\"{}\"", names.init(number))?;
     }
-    if segment.has_discontinuity {
+    if has_discontinuity {
         writeln!(out, "#EXT-X-DISCONTINUITY")?;
     }
-    writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", DateTime(segment.utc))
+    writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", DateTime(utc))
 }
 
 fn write_parts(out: &mut String, segment: &Segment, names: &Names<'_>) -> std::fmt::Result {
@@ -257,6 +260,59 @@ fn write_parts(out: &mut String, segment: &Segment, names: &Names<'_>) -> std::f
         writeln!(out, "{}", if *is_independent { ",INDEPENDENT=YES" } else { "" })?;
     }
     Ok(())
+}
+
+/// What a playlist says of a segment that is kept elsewhere.
+#[derive(Clone, Debug)]
+pub(super) struct Shelved {
+    pub(super) number: u64,
+    pub(super) duration_ms: u64,
+    pub(super) init: u64,
+    pub(super) has_discontinuity: bool,
+    pub(super) utc: Duration,
+    pub(super) is_gap: bool,
+}
+
+impl Shelved {
+    pub(super) fn of(segment: &Segment) -> Self {
+        let Segment { number, duration_ms, has_discontinuity, utc, is_gap, .. } = *segment;
+        Self { number, duration_ms, init: segment.init.number, has_discontinuity, utc, is_gap }
+    }
+}
+
+/// The media playlist of segments that are kept where nobody answers questions: without parts.
+pub(super) fn shelved(
+    listed: &VecDeque<Shelved>,
+    names: &Names<'_>,
+    target: Duration,
+    discontinuity_sequence: u64,
+    is_ended: bool,
+) -> String {
+    let mut out = String::with_capacity(4 << 10);
+    let first = listed.front().map_or(0, |first| first.number);
+    let mut write = || {
+        writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{VERSION}")?;
+        writeln!(out, "#EXT-X-TARGETDURATION:{}", target.as_secs())?;
+        writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{first}")?;
+        writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity_sequence}")?;
+        let mut init = None;
+        for shelved in listed {
+            let new_init = (init != Some(shelved.init)).then_some(shelved.init);
+            init = Some(shelved.init);
+            write_segment_head(&mut out, names, new_init, shelved.has_discontinuity, shelved.utc)?;
+            if shelved.is_gap {
+                writeln!(out, "#EXT-X-GAP")?;
+            }
+            let (duration, name) = (Seconds(shelved.duration_ms), names.segment(shelved.number));
+            writeln!(out, "#EXTINF:{duration},\n{name}")?;
+        }
+        if is_ended {
+            writeln!(out, "#EXT-X-ENDLIST")?;
+        }
+        std::fmt::Result::Ok(())
+    };
+    let _infallible = write();
+    out
 }
 
 /// The multivariant playlist: one variant, which is in `media.m3u8`. Empty before there is any.

@@ -129,6 +129,21 @@ impl Presentation {
         self.window.open_number() + 1
     }
 
+    /// What is in every name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Complete segments that are listed, from this number on.
+    pub fn complete_from(&self, number: u64) -> impl Iterator<Item = &Arc<Segment>> {
+        self.window.listed.iter().filter(move |segment| segment.number >= number)
+    }
+
+    /// How many discontinuities are behind what is listed, counted over all lives of the stream.
+    pub fn discontinuity_sequence(&self) -> u64 {
+        self.window.discontinuity_sequence
+    }
+
     /// What the playlist's segments last at most, once it is known.
     pub fn target_duration(&self) -> Option<Duration> {
         self.window.target_ms.map(Duration::from_millis)

@@ -27,19 +27,19 @@ impl Default for BackoffLimits {
 /// Pauses that double, up to a cap, each with jitter: a thousand relays that lost one target at once
 /// do not return at once. A pause is never shorter than the one before it, unless at the cap.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     limits: BackoffLimits,
     /// The next pause is between half of this and all of it.
     ceiling: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(limits: BackoffLimits) -> Self {
+    pub(crate) fn new(limits: BackoffLimits) -> Self {
         Self { limits, ceiling: first_ceiling(limits) }
     }
 
     /// The next pause. `random` is any number.
-    pub(super) fn next(&mut self, random: u64) -> Duration {
+    pub(crate) fn next(&mut self, random: u64) -> Duration {
         let half = self.ceiling / 2;
         // 53 bits are what a float holds: 0 up to and without 1.
         let fraction = (random >> 11) as f64 / (1_u64 << 53) as f64;
@@ -48,7 +48,7 @@ impl Backoff {
     }
 
     /// A connection was lost that had lasted so long.
-    pub(super) fn lasted(&mut self, lasted: Duration) {
+    pub(crate) fn lasted(&mut self, lasted: Duration) {
         if lasted >= self.limits.stable {
             self.ceiling = first_ceiling(self.limits);
         }

@@ -81,6 +81,7 @@ pub(super) async fn recover_leftovers<D: Disk>(disk: D, shared: Arc<Shared>, fil
         match recover::recover(&disk, &path, false).await {
             Ok(done) => {
                 shared.archive.count_recovered(&done);
+                shared.store.recorded.notify_one();
                 log_recovered(&done);
             }
             Err(error) => {
@@ -260,6 +261,7 @@ impl<D: Disk> Recorder<D> {
                 self.open = None;
                 disk.sync_dir(name.parent().unwrap_or(Path::new("."))).await?;
                 tracing::info!(stream = %self.key, file = %name.display(), "recorded");
+                self.archive.shared.store.recorded.notify_one();
             }
         }
         Ok(())
@@ -332,6 +334,7 @@ impl<D: Disk> Recorder<D> {
             match recover::recover(&self.archive.disk, &path, false).await {
                 Ok(done) => {
                     self.archive.shared.archive.count_recovered(&done);
+                    self.archive.shared.store.recorded.notify_one();
                     log_recovered(&done);
                 }
                 // It had its final name already.

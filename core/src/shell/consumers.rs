@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::hls::HlsConsumer;
 use super::net::Net;
 use super::relay::RelayConsumer;
+use super::store::{Recordings, Store};
 use super::{Shared, contain, shutdown};
 use crate::hub::{Follower, Policy, StreamKey, Subscriber};
 
@@ -32,9 +33,13 @@ pub(super) trait Consumer: Send + Sync + 'static {
 }
 
 /// All consumers of a server. Dropped they are cut off where they are.
+#[derive(Default)]
 pub(super) struct Consumers {
     running: JoinSet<()>,
     ending: watch::Sender<bool>,
+    /// What copies that which the others leave behind.
+    last: JoinSet<()>,
+    last_ending: watch::Sender<bool>,
 }
 
 /// Starts the consumers that the configuration wants.
@@ -43,10 +48,11 @@ pub(super) fn start<N: Net, D: Disk>(
     disk: &D,
     leftovers: Vec<PathBuf>,
     relays: Vec<RelayConsumer<N>>,
+    store: Option<Store>,
 ) -> Consumers {
-    let mut consumers = Consumers { running: JoinSet::new(), ending: watch::Sender::new(false) };
+    let mut consumers = Consumers::default();
     if shared.config.hls.enabled {
-        consumers.add(shared, HlsConsumer::new(shared));
+        consumers.add(shared, HlsConsumer::new(shared, store.clone()));
     }
     if let Some(archive) = Archive::new(disk, shared) {
         let recovery = archive::recover_leftovers(disk.clone(), shared.clone(), leftovers);
@@ -54,6 +60,9 @@ pub(super) fn start<N: Net, D: Disk>(
         consumers.add(shared, archive);
     }
     relays.into_iter().for_each(|relay| consumers.add(shared, relay));
+    if let Some(recordings) = store.and_then(|store| Recordings::new(disk, shared, &store)) {
+        consumers.last.spawn(recordings.run(consumers.last_ending.subscribe()));
+    }
     consumers
 }
 
@@ -71,6 +80,8 @@ impl Consumers {
     pub(super) async fn finish(&mut self) {
         self.ending.send_replace(true);
         while self.running.join_next().await.is_some() {}
+        self.last_ending.send_replace(true);
+        while self.last.join_next().await.is_some() {}
     }
 }
 

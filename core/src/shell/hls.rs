@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::consumers::Consumer;
+use super::store::{self, Store};
 use super::{Shared, now};
 use crate::config::Hls;
 use crate::hls::{Delta, Presentation, Settings, State, Totals, Wanted};
@@ -120,6 +121,7 @@ struct Inner {
     next_waiter: u64,
     blocked: usize,
     viewers: usize,
+    tasks: usize,
     cache: BTreeMap<(Delta, bool), (u64, Bytes)>,
 }
 
@@ -127,7 +129,18 @@ struct Inner {
 pub(crate) struct Waiter {
     stream: Arc<LiveStream>,
     id: u64,
-    is_viewer: bool,
+    whose: Whose,
+}
+
+/// Whose place it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Of a request that waits.
+    Request,
+    /// Of a viewer of the endless file.
+    Viewer,
+    /// Of a task of ours.
+    Task,
 }
 
 /// What is going on, for the API and the metrics.
@@ -147,6 +160,7 @@ impl LiveStream {
             next_waiter: 0,
             blocked: 0,
             viewers: 0,
+            tasks: 0,
             cache: BTreeMap::new(),
         };
         Self { inner: Mutex::new(inner), limits }
@@ -200,13 +214,13 @@ impl LiveStream {
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// A place for a request that waits, or for a viewer of the endless file; `None`: there are
-    /// too many.
-    pub(crate) fn wait_in_line(self: &Arc<Self>, is_viewer: bool) -> Option<Waiter> {
+    /// A place in the line; `None`: there are too many.
+    pub(crate) fn wait_in_line(self: &Arc<Self>, whose: Whose) -> Option<Waiter> {
         let mut inner = self.inner.lock();
-        let (count, max) = match is_viewer {
-            true => (&mut inner.viewers, self.limits.viewers_max),
-            false => (&mut inner.blocked, self.limits.blocked_requests_max),
+        let (count, max) = match whose {
+            Whose::Viewer => (&mut inner.viewers, self.limits.viewers_max),
+            Whose::Request => (&mut inner.blocked, self.limits.blocked_requests_max),
+            Whose::Task => (&mut inner.tasks, usize::MAX),
         };
         if *count >= max {
             return None;
@@ -214,7 +228,7 @@ impl LiveStream {
         *count += 1;
         inner.next_waiter += 1;
         let id = inner.next_waiter;
-        Some(Waiter { stream: self.clone(), id, is_viewer })
+        Some(Waiter { stream: self.clone(), id, whose })
     }
 }
 
@@ -250,9 +264,10 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let mut inner = self.stream.inner.lock();
         inner.waiting.remove(&self.id);
-        match self.is_viewer {
-            true => inner.viewers -= 1,
-            false => inner.blocked -= 1,
+        match self.whose {
+            Whose::Viewer => inner.viewers -= 1,
+            Whose::Request => inner.blocked -= 1,
+            Whose::Task => inner.tasks -= 1,
         }
     }
 }
@@ -260,26 +275,20 @@ impl Drop for Waiter {
 /// Makes the presentations.
 pub(super) struct HlsConsumer {
     shared: Arc<Shared>,
+    /// Where segments are copied.
+    store: Option<Store>,
 }
 
 impl HlsConsumer {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: shared.clone() }
-    }
-}
-
-impl Consumer for HlsConsumer {
-    const NAME: &'static str = "hls";
-
-    fn policy(&self, _key: &StreamKey) -> Option<Policy> {
-        let hls = &self.shared.config.hls;
-        hls.enabled.then_some(hls.policy)
+    pub(super) fn new(shared: &Arc<Shared>, store: Option<Store>) -> Self {
+        let store = store.filter(|_| shared.config.store.hls);
+        Self { shared: shared.clone(), store }
     }
 
-    async fn run(self: Arc<Self>, mut subscriber: Subscriber) {
+    /// Feeds the presentation until the stream is over.
+    async fn present(&self, mut subscriber: Subscriber, stream: &Arc<LiveStream>) {
         let shared = &self.shared;
         let key = subscriber.key().clone();
-        let stream = shared.presentations.begin(shared, &key);
         let mut is_told = false;
         let mut look = pin!(tokio::time::sleep(LOOK_INTERVAL));
         loop {
@@ -310,12 +319,40 @@ impl Consumer for HlsConsumer {
             }
         }
         stream.change(Presentation::end);
+    }
+}
+
+impl Consumer for HlsConsumer {
+    const NAME: &'static str = "hls";
+
+    fn policy(&self, _key: &StreamKey) -> Option<Policy> {
+        let hls = &self.shared.config.hls;
+        hls.enabled.then_some(hls.policy)
+    }
+
+    async fn run(self: Arc<Self>, subscriber: Subscriber) {
+        let shared = &self.shared;
+        let key = subscriber.key().clone();
+        let stream = shared.presentations.begin(shared, &key);
+        let presented = async {
+            self.present(subscriber, &stream).await;
+            now()
+        };
+        let stored = async {
+            let store = self.store.as_ref()?;
+            Some((store.clone(), store::keep_up(store, shared, &key, &stream).await))
+        };
+        let (ended_at, stored) = tokio::join!(presented, stored);
         let retention = retention(&shared.config.hls.settings);
-        let (shared, ended_at) = (shared.clone(), now());
+        let shared = shared.clone();
         // Not part of the run: the server need not wait for it when it stops.
         drop(tokio::spawn(async move {
             tokio::time::sleep_until((ended_at + retention).into()).await;
             shared.presentations.forget(&key, &stream);
+            if let Some((store, shelf)) = stored {
+                let is_last = shared.presentations.get(&key).is_none();
+                store::clear(&store, &shared, &key, &shelf, is_last).await;
+            }
         }));
     }
 }

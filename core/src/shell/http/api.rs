@@ -8,6 +8,7 @@ use crate::hub::{Cause, Kind, Overflow, SubscriberInfo, TopicInfo};
 use crate::shell::archive::Report;
 use crate::shell::hls::{LiveStream, Watched};
 use crate::shell::relay::{Phase, Status};
+use crate::shell::store::Counts;
 use crate::shell::{Shared, now};
 use crate::wire_log::Protocol;
 
@@ -17,7 +18,43 @@ pub(super) struct Streams {
     uptime_seconds: u64,
     /// Where encoders publish, on the same host.
     rtmp_port: u16,
+    /// `None` where nothing is copied to a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<Store>,
     streams: Vec<Stream>,
+}
+
+/// What is copied to the object store, since the start.
+#[derive(Serialize)]
+struct Store {
+    /// `ok`, or `failing` (why is in `reason`).
+    state: &'static str,
+    reason: Option<String>,
+    recordings: u64,
+    recording_bytes: u64,
+    /// Complete, and not there yet.
+    waiting_recordings: u64,
+    segments: u64,
+    segment_bytes: u64,
+    /// Not taken within `hls.window_ms`.
+    missing_segments: u64,
+    errors: u64,
+}
+
+impl From<Counts> for Store {
+    fn from(counts: Counts) -> Self {
+        Self {
+            state: if counts.failure.is_some() { "failing" } else { "ok" },
+            reason: counts.failure,
+            recordings: counts.recordings,
+            recording_bytes: counts.recording_bytes,
+            waiting_recordings: counts.waiting_recordings,
+            segments: counts.segments,
+            segment_bytes: counts.segment_bytes,
+            missing_segments: counts.missing_segments,
+            errors: counts.errors,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -204,6 +241,7 @@ pub(super) fn streams(shared: &Shared) -> Streams {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: now().saturating_duration_since(shared.started).as_secs(),
         rtmp_port: shared.rtmp_port,
+        store: shared.store.counts().map(Store::from),
         streams: shared.hub.topics().into_iter().map(|topic| stream(shared, topic)).collect(),
     }
 }

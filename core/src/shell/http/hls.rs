@@ -18,7 +18,7 @@ use super::flv::key_of;
 use super::problem;
 use crate::hls::{Found, PlaylistRequest, Presentation, State};
 use crate::hub::StreamKey;
-use crate::shell::hls::LiveStream;
+use crate::shell::hls::{LiveStream, Whose};
 use crate::shell::{Shared, now};
 
 /// What a path asks for. The stream's own path has no slash at its ends.
@@ -152,7 +152,7 @@ impl Asked<'_> {
         if let Some(found) = stream.read(is_supported) {
             return found;
         }
-        let Some(waiter) = stream.wait_in_line(false) else {
+        let Some(waiter) = stream.wait_in_line(Whose::Request) else {
             let reason = format_args!("hls.blocked_requests_max requests wait for {}", self.key);
             return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, reason));
         };

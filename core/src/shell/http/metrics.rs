@@ -92,12 +92,24 @@ fn server(registry: &mut Registry, shared: &Shared) {
         count("archive_errors", "Operations on recordings that failed", archive.errors);
         count("archive_recovered_files", "Recordings recovered", archive.recovered_files);
     }
+    if let Some(store) = shared.store.counts() {
+        count("store_recordings", "Recordings copied to the store", store.recordings);
+        count("store_recording_bytes", "Bytes of them", store.recording_bytes);
+        count("store_segments", "Segments copied to the store", store.segments);
+        count("store_segment_bytes", "Bytes of them", store.segment_bytes);
+        count("store_missing_segments", "Segments it did not take", store.missing_segments);
+        count("store_errors", "Requests to the store that failed", store.errors);
+    }
     let uptime_seconds = now().saturating_duration_since(shared.started).as_secs();
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge = Gauge::<i64, AtomicI64>::default();
         gauge.set(value as i64);
         registry.register(name, help, gauge);
     };
+    if let Some(store) = shared.store.counts() {
+        let waiting = store.waiting_recordings;
+        gauge("store_waiting_recordings", "Recordings that are complete and not there", waiting);
+    }
     gauge("uptime_seconds", "Seconds since the start", uptime_seconds);
     gauge("receive_blocks_bytes", "Bytes of receive blocks held", blocks.held_bytes as u64);
     gauge("receive_blocks_pinned_bytes", "Of these, bytes in use", blocks.pinned_bytes as u64);

@@ -12,7 +12,7 @@ use http_body::Frame;
 use super::{Answer, Asked, empty, file_response, refuse};
 use crate::hls::{Follow, Position, Presentation, State};
 use crate::hub::StreamKey;
-use crate::shell::hls::Waiter;
+use crate::shell::hls::{Waiter, Whose};
 use crate::shell::http::body::{Body, Slices};
 
 pub(super) async fn play(asked: Asked<'_>) -> Answer {
@@ -31,7 +31,7 @@ pub(super) async fn play(asked: Asked<'_>) -> Answer {
     let mut response = match asked.is_head {
         true => empty(StatusCode::OK),
         false => {
-            let Some(waiter) = stream.wait_in_line(true) else {
+            let Some(waiter) = stream.wait_in_line(Whose::Viewer) else {
                 let reason = format_args!("hls.viewers_max viewers watch {}.mp4", asked.key);
                 return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, reason));
             };
