@@ -20,7 +20,7 @@ pub(crate) struct Step {
 /// All of them. What costs nothing but finds much comes early.
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted (.rustfmt.toml)", run: fmt },
-    Step { name: "clippy", about: "no warning, with the shell and without it", run: clippy },
+    Step { name: "clippy", about: "no warning, with the shell and without it, and with S3", run: clippy },
     Step {
         name: "layers",
         about: "core's modules use lower layers only, and only the shell does I/O",
@@ -83,7 +83,9 @@ fn fmt(_: &Path, report: &mut Report) -> Result<Verdict> {
 fn clippy(_: &Path, report: &mut Report) -> Result<Verdict> {
     let all = run(cargo("clippy --workspace --all-targets -- -D warnings"), report)?;
     let bare = cargo("clippy -p forebay --no-default-features --all-targets -- -D warnings");
-    Ok(Verdict::passed_if(run(bare, report)? && all))
+    let bare = run(bare, report)?;
+    let s3 = cargo("clippy -p forebay --features s3 -- -D warnings");
+    Ok(Verdict::passed_if(run(s3, report)? && bare && all))
 }
 
 fn no_shell(_: &Path, report: &mut Report) -> Result<Verdict> {

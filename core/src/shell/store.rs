@@ -87,6 +87,7 @@ impl Store {
 
     #[cfg(feature = "s3")]
     fn open_s3(url: &str, variables: &BTreeMap<String, String>) -> Result<Self, String> {
+        use object_store::RetryConfig;
         use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
         // The one that relays use; somebody else's choice for the process is as good.
         let _chosen_already =
@@ -95,12 +96,13 @@ impl Store {
             let key: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().ok()?;
             name.starts_with("AWS_").then(|| (key, value.clone()))
         };
+        // We try again ourselves, and say so.
+        let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let plain = AmazonS3Builder::new().with_url(url).with_retry(once);
         let builder = variables
             .iter()
             .filter_map(known)
-            .fold(AmazonS3Builder::new().with_url(url), |builder, (key, value)| {
-                builder.with_config(key, value)
-            });
+            .fold(plain, |builder, (key, value)| builder.with_config(key, value));
         let bucket = builder.build().map_err(|error| error.to_string())?;
         let path = url.split_once("://").map_or("", |(_, rest)| rest);
         let prefix = path.split_once('/').map_or("", |(_, prefix)| prefix);

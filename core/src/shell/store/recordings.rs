@@ -83,6 +83,7 @@ impl<D: Disk> Recordings<D> {
                     }
                     (failures, backoff) = (0, Backoff::new(limits));
                     tokio::select! {
+                        biased;
                         _ = ending.changed() => {}
                         () = shared.store.recorded.notified() => {}
                     }
