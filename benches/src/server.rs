@@ -28,13 +28,28 @@ pub struct Server {
 impl Server {
     /// The release binary, with these keys of its configuration set.
     pub fn forebay(core: Option<usize>, set: &[&str]) -> anyhow::Result<Self> {
-        let mut command = forebay()?;
-        command.args(["serve", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0"]);
+        Self::start(core, set, forebay()?.args(["serve"]))
+    }
+
+    /// The same, which publishes what it is given to another server.
+    pub fn forebay_relaying_to(other: &Self) -> anyhow::Result<Self> {
+        let port = other.rtmp_port;
+        let file = std::env::temp_dir().join(format!("forebay-relay-{port}.toml"));
+        let relay =
+            format!("[[relay]]\nstream = \"live/*\"\nurl = \"rtmp://127.0.0.1:{port}/live\"\n");
+        fs::write(&file, relay)?;
+        let server = Self::start(None, &[], forebay()?.arg("serve").arg("--config").arg(&file));
+        fs::remove_file(&file)?;
+        server
+    }
+
+    fn start(core: Option<usize>, set: &[&str], command: &mut Command) -> anyhow::Result<Self> {
+        command.args(["--rtmp=127.0.0.1:0", "--http=127.0.0.1:0"]);
         command.args(set.iter().flat_map(|assignment| ["--set", assignment]));
         command.stdout(Stdio::piped());
         let mut process = match core {
-            Some(core) => Running::start_on(core, &mut command)?,
-            None => Running::start(&mut command)?,
+            Some(core) => Running::start_on(core, command)?,
+            None => Running::start(command)?,
         };
         let mut lines = BufReader::new(process.stdout()?).lines();
         // Its last line is the one about its status; before it come all addresses.

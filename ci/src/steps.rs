@@ -20,7 +20,11 @@ pub(crate) struct Step {
 /// All of them. What costs nothing but finds much comes early.
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted (.rustfmt.toml)", run: fmt },
-    Step { name: "clippy", about: "no warning, with the shell and without it, and with S3", run: clippy },
+    Step {
+        name: "clippy",
+        about: "no warning, with the shell and without it, and with S3",
+        run: clippy,
+    },
     Step {
         name: "layers",
         about: "core's modules use lower layers only, and only the shell does I/O",

@@ -28,6 +28,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 const FLAT_OUT: &str = "syscalls.recv_per_mib_flat_out";
 const REAL_TIME: &str = "syscalls.recv_per_write_real_time";
 const EPOLL_WAITS: &str = "syscalls.epoll_waits_per_delivered_tag";
+const ARCHIVE: &str = "syscalls.archive_disk_calls_per_second";
+const RELAY: &str = "syscalls.relay_writes_per_second_at_50_ms";
 const FUTEXES: &str = "syscalls.futexes_per_delivered_tag";
 
 fn writes(player: Player, coalesce_ms: u32) -> String {
@@ -51,7 +53,7 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if !strace::is_usable() {
         let reason = "strace is missing, or must not trace here";
-        [FLAT_OUT, REAL_TIME, EPOLL_WAITS, FUTEXES]
+        [FLAT_OUT, REAL_TIME, EPOLL_WAITS, FUTEXES, ARCHIVE, RELAY]
             .iter()
             .for_each(|name| unmeasured(name, reason));
         for player in Player::ALL {
@@ -95,6 +97,15 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
+    let (calls, seconds) = recording_to_disk(&args)?;
+    note("recorded", format!("{seconds:.1} s"), &calls);
+    // Nobody plays: what else is sent are answers to the publisher, by other calls.
+    let disk = ["writev", "pwrite64", "pwritev", "fsync", "fdatasync"];
+    measured(ARCHIVE, calls.of(&disk) / seconds);
+
+    let (calls, seconds) = relayed(&args)?;
+    note("relayed", format!("{seconds:.1} s"), &calls);
+    measured(RELAY, calls.sends() / seconds);
     println!("{table}");
     Ok(())
 }
@@ -136,6 +147,34 @@ fn delivery(player: Player, coalesce_ms: u32, args: &Args) -> anyhow::Result<(Ca
     let watched = SETTLE.as_secs_f64() + f64::from(args.seconds) + 60.0;
     let mut watch = server.watch(player, args.viewers, watched)?;
     let _players = Running::start(watch.stdout(Stdio::null()))?;
+    sleep(SETTLE);
+    let strace = Counting::attach(server.pid)?;
+    sleep(Duration::from_secs(args.seconds.into()));
+    let (calls, took) = strace.detach()?;
+    Ok((calls, took.as_secs_f64()))
+}
+
+/// A publisher in real time whose stream is recorded: the server's calls, and in how many seconds.
+fn recording_to_disk(args: &Args) -> anyhow::Result<(Calls, f64)> {
+    let directory = std::env::temp_dir().join(format!("forebay-archive-{}", std::process::id()));
+    let set = format!("archive.directory={}", directory.display());
+    let server = Server::forebay(None, &[&set, "hls.enabled=false"])?;
+    let counted = publishing(&server, args);
+    drop(server);
+    std::fs::remove_dir_all(directory)?;
+    counted
+}
+
+/// A publisher in real time whose stream is published to another server.
+fn relayed(args: &Args) -> anyhow::Result<(Calls, f64)> {
+    let target = Server::forebay(None, &[])?;
+    let server = Server::forebay_relaying_to(&target)?;
+    publishing(&server, args)
+}
+
+fn publishing(server: &Server, args: &Args) -> anyhow::Result<(Calls, f64)> {
+    let mut replay = server.replay(recording(CLIP).as_os_str(), &["--loop"])?;
+    let _publisher = Running::start(&mut replay)?;
     sleep(SETTLE);
     let strace = Counting::attach(server.pid)?;
     sleep(Duration::from_secs(args.seconds.into()));

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use forebay::archive::{ArchiveLimits, Archiver};
 use forebay::flv::{Tag, TagRole};
+use forebay::hls::{Presentation, Settings};
 use forebay::hub::{Hub, HubLimits, Next, Policy, Publisher, Start, Viewer};
 use forebay::rtmp::chunk::{ChunkLimits, ChunkReader};
 use forebay::wire_log::Protocol;
@@ -147,6 +149,57 @@ pub(crate) fn join(protocol: Protocol) -> anyhow::Result<Done> {
         "a GOP of 6 Mbit/s is longer than {} bytes",
         done.bytes / 50
     );
+    Ok(done)
+}
+
+/// Tags into parts and segments of HLS, behind a warm-up in which the window gets full. A unit is a
+/// part.
+pub(crate) fn segment() -> anyhow::Result<Done> {
+    let tags = received::tags(&obs::clip()?, 6_000, CHUNK_SIZE)?;
+    let (before, after) = tags.split_at(5_000);
+    let mut presentation = Presentation::new(Settings::default(), "x".to_owned(), 1);
+    let mut utc = Duration::ZERO;
+    let mut push = |presentation: &mut Presentation, tags: &[Tag]| {
+        for tag in tags {
+            utc += TAG_TIME;
+            presentation.push(tag, 1, utc);
+        }
+    };
+    push(&mut presentation, before);
+    let so_far = presentation.totals();
+    anyhow::ensure!(so_far.removed_segments > 0, "the window is not full: {so_far:?}");
+    counted(|| push(&mut presentation, after));
+    let totals = presentation.totals();
+    Ok(Done { units: totals.parts - so_far.parts, bytes: totals.made_bytes - so_far.made_bytes })
+}
+
+/// Tags into what is written to a recording; the disk does everything at once.
+pub(crate) fn record() -> anyhow::Result<Done> {
+    let tags = received::tags(&obs::clip()?, 1_500, CHUNK_SIZE)?;
+    let mut archiver = Archiver::new(ArchiveLimits::default());
+    let (mut now, mut number) = (Instant::now(), 0);
+    let mut done = Done { units: 0, bytes: 0 };
+    let mut record = |tags: &[Tag]| {
+        for tag in tags {
+            now += TAG_TIME;
+            number += 1;
+            archiver.take(now, Duration::from_secs(1), 1, Some(number), tag);
+            if archiver.due().is_some_and(|due| due <= now) {
+                archiver.flush(now);
+                while let Some(operation) = archiver.next_operation() {
+                    drop(black_box(operation));
+                    archiver.succeeded();
+                }
+            }
+        }
+    };
+    let (before, after) = tags.split_at(500);
+    record(before);
+    counted(|| record(after));
+    for tag in after {
+        (done.units, done.bytes) = (done.units + 1, done.bytes + tag.payload.len() as u64);
+    }
+    anyhow::ensure!(archiver.status().syncs > 10, "nothing was synced");
     Ok(done)
 }
 

@@ -79,6 +79,9 @@ const FIGURES: &[Figure] = &[
     figure("deliver_flv_350ms", "tag and viewer", Of::PerUnit("deliver_flv_10_350ms")),
     figure("join_rtmp", "join, first batch of a GOP of 2 s", Of::PerUnit("join_rtmp")),
     figure("join_flv", "join, first batch of a GOP of 2 s", Of::PerUnit("join_flv")),
+    figure("segment_per_part", "part of 200 ms", Of::PerUnit("segment")),
+    figure("segment_per_kib", "KiB", Of::PerKib("segment")),
+    figure("record_per_tag", "tag", Of::PerUnit("record")),
     figure("delivery_1000_over_10", "1", Of::Ratio("deliver_rtmp_1000", "deliver_rtmp_10")),
 ];
 
@@ -94,6 +97,8 @@ fn run(case: &str) -> Option<anyhow::Result<Done>> {
         "publish" => cases::publish(None),
         "publish_rtmp" => cases::publish(Some(Rtmp)),
         "publish_flv" => cases::publish(Some(Flv)),
+        "segment" => cases::segment(),
+        "record" => cases::record(),
         "join_rtmp" => cases::join(Rtmp),
         "join_flv" => cases::join(Flv),
         _ => return deliver(case),
