@@ -7,6 +7,7 @@ mod archive;
 pub mod client;
 mod consumers;
 pub mod disk;
+mod doze;
 pub(crate) mod hls;
 mod http;
 mod ingest;

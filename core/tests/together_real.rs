@@ -167,7 +167,9 @@ fn forebay(arguments: &[&str]) -> Child {
 
 /// What a program printed when it was through.
 async fn printed(program: Child) -> Value {
-    let output = tokio::task::spawn_blocking(|| program.wait_with_output().unwrap()).await.unwrap();
+    let (output, printed) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || output.send(program.wait_with_output().unwrap()));
+    let output = printed.await.unwrap();
     assert!(output.status.success(), "{:?}", output.status);
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -192,8 +194,8 @@ async fn poll(address: SocketAddr, fetched: Arc<AtomicUsize>) {
             continue;
         };
         let playlist = String::from_utf8(playlist).unwrap();
-        let segments = playlist.lines().filter(|line| line.starts_with("seg-"));
-        let newest = segments.last().map(str::to_owned);
+        let mut segments = playlist.lines().filter(|line| line.starts_with("seg-"));
+        let newest = segments.next_back().map(str::to_owned);
         let Some(newest) = newest else { continue };
         let number = newest.trim_end_matches(".m4s").rsplit('-').next().unwrap();
         query = format!("?_HLS_msn={}", number.parse::<u64>().unwrap() + 1);

@@ -156,6 +156,11 @@ impl Stream for SimStream {
         self.fabric.set_unsent_max(self.id, self.end, len as usize);
         Ok(())
     }
+
+    fn set_receive_len_min(&mut self, len: u32) -> io::Result<()> {
+        self.fabric.set_receive_len_min(self.id, self.end, len as usize);
+        Ok(())
+    }
 }
 
 impl AsyncRead for SimStream {

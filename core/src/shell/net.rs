@@ -1,11 +1,15 @@
 //! The seam between the server and the network: the server is generic over [`Net`]. Production
 //! hands it [`TokioNet`], a simulation hands it a network of its own; nothing is boxed.
 
+mod socket;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use self::socket::Socket;
 
 /// A network to listen on and to dial through.
 pub trait Net: Clone + Send + Sync + 'static {
@@ -44,6 +48,13 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn set_unsent_len_max(&self, _len: u32) -> io::Result<()> {
         Ok(())
     }
+
+    /// Wakes the reader only for so many bytes, or for the end; 1 at first. Whoever reads without
+    /// having been woken gets whatever there is. To be woken for each piece costs a system more than
+    /// the piece; where it costs nothing, this may do nothing.
+    fn set_receive_len_min(&mut self, _len: u32) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The operating system's network.
@@ -51,7 +62,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 pub struct TokioNet;
 
 impl Net for TokioNet {
-    type Stream = tokio::net::TcpStream;
+    type Stream = Socket;
     type Listener = tokio::net::TcpListener;
 
     async fn bind(&self, address: SocketAddr) -> io::Result<Self::Listener> {
@@ -63,20 +74,11 @@ impl Net for TokioNet {
     }
 
     async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
-        listener.accept().await
+        let (stream, peer) = listener.accept().await?;
+        Ok((stream.into(), peer))
     }
 
     async fn connect(&self, host: &str, port: u16) -> io::Result<Self::Stream> {
-        tokio::net::TcpStream::connect((host, port)).await
-    }
-}
-
-impl Stream for tokio::net::TcpStream {
-    fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        tokio::net::TcpStream::set_nodelay(self, on)
-    }
-
-    fn set_unsent_len_max(&self, len: u32) -> io::Result<()> {
-        socket2::SockRef::from(self).set_tcp_notsent_lowat(len)
+        Ok(tokio::net::TcpStream::connect((host, port)).await?.into())
     }
 }

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
+use super::doze::Doze;
 use super::ingest::Ingest;
 use super::net::Stream;
 use super::play::{Player, Progress};
@@ -60,6 +61,7 @@ struct Connection<S> {
     outbox_len: usize,
     ingest: Ingest,
     player: Option<Player>,
+    doze: Doze,
     timer: Pin<Box<Sleep>>,
     timer_at: Instant,
     /// Since when the socket takes nothing although there is something.
@@ -108,6 +110,7 @@ impl<S: Stream> Connection<S> {
             outbox_len: 0,
             ingest: Ingest::new(shared.clone(), stopped.clone()),
             player: None,
+            doze: Doze::new(shared.config.hub.coalesce),
             timer: Box::pin(tokio::time::sleep(limits.handshake_timeout)),
             timer_at: now + limits.handshake_timeout,
             stalled_since: None,
@@ -132,6 +135,12 @@ impl<S: Stream> Connection<S> {
             };
             if self.ingest.poll_superseded(cx, &mut self.rtmp, now) {
                 self.drain(now);
+            }
+            let is_publishing =
+                !self.ingest.is_empty() && self.closing.is_none() && !self.peer_is_done;
+            if let Some(len) = self.doze.look(now, has_read, is_publishing) {
+                // Whatever is wrong with the socket, the next read says it.
+                let _best_effort = self.stream.set_receive_len_min(len);
             }
             self.ingest.flush_due(now);
             if let Err(error) = self.poll_writes(cx, now) {
@@ -385,6 +394,7 @@ impl<S: Stream> Connection<S> {
         let deadline = [
             self.rtmp_deadline,
             self.ingest.flush_due(now),
+            self.doze.look_at(),
             self.player.as_ref().and_then(|player| player.deadline(now)),
             self.stalled_since.map(|since| since + self.shared.config.play.write_stall_timeout),
             self.closing.as_ref().map(|closing| closing.since + LINGER),

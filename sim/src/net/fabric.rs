@@ -439,6 +439,16 @@ impl Fabric {
         }
     }
 
+    pub(super) fn set_receive_len_min(&self, id: ConnectionId, end: End, len: usize) {
+        self.with(|state| {
+            let Some(connection) = state.connections.get_mut(&id) else { return };
+            let pipe = connection.incoming(end);
+            pipe.receive_len_min = len;
+            let waker = if pipe.is_worth_waking() { pipe.reader.take() } else { None };
+            state.wakers.extend(waker);
+        });
+    }
+
     pub(super) fn poll_read(
         &self,
         id: ConnectionId,
@@ -728,7 +738,7 @@ impl State {
         if !has_landed {
             return;
         }
-        let waker = pipe.reader.take();
+        let waker = if pipe.is_worth_waking() { pipe.reader.take() } else { None };
         self.wakers.extend(waker);
         self.complain(complaint, id);
         if state == EndState::Closed {

@@ -114,6 +114,8 @@ pub(super) struct Pipe {
     /// Sent and not read.
     pub(super) outstanding: u64,
     pub(super) reader: Option<Waker>,
+    /// What must have come for the reader to be woken, if it is not the end.
+    pub(super) receive_len_min: usize,
     pub(super) landmarks: Landmarks,
 
     pub(super) physics: Physics,
@@ -147,9 +149,18 @@ impl Pipe {
             arrived: Queue::default(),
             outstanding: 0,
             reader: None,
+            receive_len_min: 1,
             landmarks: Landmarks::default(),
             physics: Physics::default(),
         }
+    }
+
+    /// Whether the reader wants to know of what has come: enough, the end, or all that may come before
+    /// he has read it.
+    pub(super) fn is_worth_waking(&self) -> bool {
+        let is_enough = self.arrived.len >= self.receive_len_min;
+        let is_over = self.arrived.pieces.back().is_some_and(|piece| piece.bytes.is_empty());
+        is_enough || is_over || !self.arrived.is_empty() && self.outstanding >= self.window
     }
 
     /// Bytes that may be written now.

@@ -12,7 +12,7 @@ use forebay::inspect::{Event, FileScanner};
 use forebay::rtmp::Url;
 use forebay::rtmp::client::{ClientOptions, Role};
 use forebay::shell::client::{self, Client, dial};
-use forebay::shell::net::{Net, TokioNet};
+use forebay::shell::net::{Net, Stream as _, TokioNet};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode, Uri, header};
