@@ -42,9 +42,10 @@ use self::disk::Disk;
 use self::net::{Net, Stream as _};
 use self::relay::RelayConsumer;
 use self::store::Store;
+pub use self::relay::{Phase as RelayPhase, Status as RelayStatus};
 use crate::blocks::{BlockCounters, BlockTotals};
 use crate::config::Config;
-use crate::hub::{Absence, Hub};
+use crate::hub::{Absence, Hub, StreamKey};
 use crate::sync::Mutex;
 
 /// The time, as the runtime tells it: simulated where the runtime is.
@@ -264,6 +265,12 @@ impl Control {
     /// Bytes of such blocks that one connection has held, at most.
     pub fn receive_bytes_max(&self) -> u64 {
         self.shared.blocks.pool_bytes_max()
+    }
+
+    /// What relays are doing, by their streams, and for each stream in the order of the
+    /// configuration.
+    pub fn relays(&self) -> Vec<(StreamKey, RelayStatus)> {
+        self.shared.relays.all()
     }
 
     /// Connections open now.

@@ -27,7 +27,8 @@ use crate::relay::{Failure, Outlook, Relay, State};
 use crate::rtmp::Url;
 use crate::rtmp::client::{ClientOptions, Role};
 
-pub(super) use self::status::{Board, Phase, Status};
+pub(super) use self::status::Board;
+pub use self::status::{Phase, Status};
 
 /// Payload bytes that are given to the socket together, about. What a target that is slow has not
 /// taken of them is late, and cannot be skipped any more.

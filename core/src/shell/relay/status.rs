@@ -15,24 +15,25 @@ pub(in crate::shell) struct Board {
 
 /// What one relay is doing.
 #[derive(Clone, Debug)]
-pub(in crate::shell) struct Status {
+pub struct Status {
     /// Where to, without what is secret.
-    pub(in crate::shell) target: String,
-    pub(in crate::shell) phase: Phase,
+    pub target: String,
+    /// Doing what.
+    pub phase: Phase,
     /// Why the last connection or attempt came to nothing.
-    pub(in crate::shell) reason: Option<String>,
+    pub reason: Option<String>,
     /// Connections dialled.
-    pub(in crate::shell) attempts: u64,
+    pub attempts: u64,
     /// Given to connections.
-    pub(in crate::shell) sent_tags: u64,
+    pub sent_tags: u64,
     /// Their payload bytes.
-    pub(in crate::shell) sent_bytes: u64,
+    pub sent_bytes: u64,
     /// Lost because the target was slow or away.
-    pub(in crate::shell) lag_tags: u64,
+    pub lag_tags: u64,
     /// Not sent because the target lacks the beginning of their GOP: the connection was cut in it.
-    pub(in crate::shell) skipped_tags: u64,
+    pub skipped_tags: u64,
     /// Waiting to be sent, when something was last.
-    pub(in crate::shell) backlog_tags: u64,
+    pub backlog_tags: u64,
 }
 
 impl Status {
@@ -53,11 +54,14 @@ impl Status {
 
 /// The state of a relay, as it is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::shell) enum Phase {
+pub enum Phase {
+    /// It dials, or waits for the target to accept.
     Connecting,
+    /// The target accepted.
     Live,
     /// Until then, since the Unix epoch.
     Backoff(Duration),
+    /// It has given up.
     Rejected,
 }
 
@@ -75,6 +79,12 @@ impl Phase {
 }
 
 impl Board {
+    /// All of them.
+    pub(in crate::shell) fn all(&self) -> Vec<(StreamKey, Status)> {
+        let relays = self.relays.lock();
+        relays.iter().map(|((key, _), status)| (key.clone(), status.clone())).collect()
+    }
+
     /// The relays of one stream, in the order of the configuration.
     pub(in crate::shell) fn of(&self, key: &StreamKey) -> Vec<Status> {
         let relays = self.relays.lock();
