@@ -6,6 +6,7 @@ mod socket;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -46,6 +47,13 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Bounds what waits to be sent behind what is on its way, in bytes. Without a bound the
     /// system holds megabytes for a slow peer, which are minutes of the past.
     fn set_unsent_len_max(&self, _len: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Bounds how long what was sent may wait for its acknowledgement; behind that the connection
+    /// is lost. Without a bound, a peer that is gone without a word is missed once all buffers are
+    /// full: minutes of a thin stream.
+    fn set_unacknowledged_max(&self, _time: Duration) -> io::Result<()> {
         Ok(())
     }
 

@@ -80,11 +80,13 @@ impl<N: Net> RelayConsumer<N> {
         let left = || deadline.saturating_duration_since(now());
         let stream = dial_host(&self.net, url, left()).await.map_err(|error| failure(&error))?;
         let _best_effort = stream.set_unsent_len_max(self.shared.config.play.unsent_len_max);
+        // What the system takes says nothing of who is there.
+        let stall_timeout = self.limits().write_stall_timeout;
+        let _best_effort = stream.set_unacknowledged_max(stall_timeout);
         let stream = match &self.tls {
             Some(tls) => self.encrypt(tls, url.host(), stream, left()).await?,
             None => Connection::Plain(stream),
         };
-        let stall_timeout = self.limits().write_stall_timeout;
         let stream = StallGuard::new(stream, self.shared.clone(), stall_timeout);
         let options = ClientOptions {
             setup_timeout: left(),

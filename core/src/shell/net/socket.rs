@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, Read as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::SetStruct;
@@ -39,6 +40,12 @@ impl Stream for Socket {
 
     fn set_unsent_len_max(&self, len: u32) -> io::Result<()> {
         SockRef::from(&self.stream).set_tcp_notsent_lowat(len)
+    }
+
+    // Others have no such option that `socket2` knows.
+    #[cfg(target_os = "linux")]
+    fn set_unacknowledged_max(&self, time: Duration) -> io::Result<()> {
+        SockRef::from(&self.stream).set_tcp_user_timeout(Some(time))
     }
 
     fn set_receive_len_min(&mut self, len: u32) -> io::Result<()> {
@@ -101,5 +108,48 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::shell::net::{Net as _, TokioNet};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn a_connection_may_be_given_a_time_in_which_it_must_be_acknowledged() {
+        let listener = TokioNet.bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
+        let port = TokioNet.local_addr(&listener).expect("it has one").port();
+        let socket = TokioNet.connect("127.0.0.1", port).await.expect("it listens");
+        let timeout = || SockRef::from(&socket.stream).tcp_user_timeout().expect("it is TCP");
+        assert_eq!(timeout().unwrap_or_default(), Duration::ZERO, "the system's own");
+        socket.set_unacknowledged_max(Duration::from_secs(3)).expect("Linux can");
+        assert_eq!(timeout(), Some(Duration::from_secs(3)));
+    }
+
+    /// Less than what wakes is there for whoever looks.
+    #[tokio::test]
+    async fn what_nobody_was_told_of_is_there_to_be_read() {
+        let listener = TokioNet.bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
+        let port = TokioNet.local_addr(&listener).expect("it has one").port();
+        let mut sender = TokioNet.connect("127.0.0.1", port).await.expect("it listens");
+        let (mut socket, _) = TokioNet.accept(&listener).await.expect("somebody came");
+        socket.set_receive_len_min(1 << 10).expect("Linux can");
+        sender.write_all(&[7; 100]).await.expect("it is sent");
+        while ioctl_fionread(&socket.stream).expect("it is TCP") < 100 {
+            tokio::task::yield_now().await;
+        }
+        let mut bytes = [0; 2048];
+        let mut reading = Box::pin(socket.read(&mut bytes));
+        let read = futures_util::poll!(&mut reading);
+        assert!(matches!(read, Poll::Ready(Ok(100))), "{read:?}");
+        drop(reading);
+        // And the rest, with the end behind it, is told.
+        sender.write_all(&[8; 1100]).await.expect("it is sent");
+        sender.shutdown().await.expect("it ends");
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.expect("it comes");
+        assert_eq!(rest, [8; 1100]);
     }
 }
