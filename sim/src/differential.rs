@@ -34,6 +34,8 @@ pub enum Removed {
     BadPeer(String),
     /// Slow viewers, by name (H13).
     SlowViewers(Vec<String>),
+    /// Targets of relays, by name (R5).
+    Targets(Vec<String>),
 }
 
 /// A rule about two runs.
@@ -81,6 +83,12 @@ pub static ALL: &[Difference] = &[
         why: "a good line is not paid for to wait for a bad one",
         goal: Some("healthy_beside_stuck"),
     },
+    Difference {
+        id: "R5",
+        name: "relay_never_slows_its_source",
+        why: "a service that is down must not be felt at home",
+        goal: Some("relay_at_backoff_cap"),
+    },
 ];
 
 impl Removed {
@@ -92,6 +100,7 @@ impl Removed {
             Self::Viewers => &ALL[2],
             Self::BadPeer(_) => &ALL[3],
             Self::SlowViewers(_) => &ALL[4],
+            Self::Targets(_) => &ALL[5],
         }
     }
 }
@@ -103,7 +112,9 @@ impl fmt::Display for Removed {
             Self::Interleaving => write!(f, "chunks not interleaved"),
             Self::Viewers => write!(f, "no viewers"),
             Self::BadPeer(name) => write!(f, "no {name}"),
-            Self::SlowViewers(names) => write!(f, "no {}", names.join(", ")),
+            Self::SlowViewers(names) | Self::Targets(names) => {
+                write!(f, "no {}", names.join(", "))
+            }
         }
     }
 }
@@ -156,6 +167,14 @@ pub fn compare(with: &Judged<'_>, without: &Judged<'_>, removed: &Removed) -> Op
                 |c: &Connection| names.iter().any(|name| run::is_of(with.trace.name(c.who), name));
             let is_other = |c: &Connection| is_gone(c) || !with.is_healthy(c);
             compare_viewers(with, without, is_other, Some(with.limits.tick))
+        }
+        Removed::Targets(_) => {
+            compare_streams(with, without, |a, b| no_later(with, a, b)).or_else(|| {
+                let is_other = |c: &Connection| !with.is_healthy(c);
+                // One more who listens may begin the time for which tags are gathered.
+                let apart = with.limits.tick + with.limits.coalesce;
+                compare_viewers(with, without, is_other, Some(apart))
+            })
         }
     };
     finding.map(|mut finding| {

@@ -2,6 +2,8 @@
 //! how strong they are, and when. Off is a value: a little of everything all the time averages
 //! into mild weather.
 
+mod relays;
+
 use std::time::Duration;
 
 use crate::capture::Capture;
@@ -165,6 +167,9 @@ impl Draw<'_> {
         }
         for index in 0..viewers {
             self.viewer(index);
+        }
+        if self.mix == NOTHING && shape.u32(..2) == 0 {
+            self.world.draw_live_and_dead();
         }
         if self.mix.settings {
             self.settings();

@@ -3,6 +3,7 @@
 
 mod faults;
 mod hls;
+mod relay;
 mod viewing;
 
 use std::collections::BTreeSet;
@@ -97,7 +98,11 @@ pub static ALL: &[Goal] = &[
     // 34, a crash between a segment and its playlist: nothing of HLS is on a disk, and the two
     // appear at once.
     row(35, "blocking_reload_waited", &["S12"], hls::reload_waited),
-    // 36 to 56: archive, relay, coordinator, jobs.
+    // 36 to 40: archive.
+    row(41, "relay_cut_inside_chunk", &["R1", "R2"], relay::cut_inside_chunk),
+    row(42, "relay_cut_inside_header_send", &["R1", "R2"], relay::cut_inside_headers),
+    row(43, "relay_at_backoff_cap", &["R3", "R4"], relay::at_cap),
+    // 44 to 56: edges, coordinator, jobs.
     row(57, "drained_under_load", &["L1"], faults::drained_under_load),
     row(58, "task_cancelled_holding_a_block", &["M2", "L3"], only_told),
     row(59, "limit_refused_a_peer", &["L7"], faults::refused_at_limit),

@@ -10,6 +10,7 @@ mod judged;
 mod lifecycle;
 mod limits;
 mod memory;
+mod relay;
 mod simulator;
 
 use crate::time::SimTime;
@@ -18,7 +19,7 @@ use crate::{differential, scenario};
 
 pub use self::cast::{Cast, Part};
 pub use self::judged::Judged;
-pub use self::limits::Limits;
+pub use self::limits::{Limits, RelayBounds};
 
 /// Something that must hold in every run.
 #[derive(Clone, Copy, Debug)]
@@ -238,8 +239,21 @@ pub static ALL: &[Invariant] = &[
     row("S15", "good_weather_never_stalls", None, hls::stalls,
         "nobody watches a wheel turn"),
 
-    // 1.6 Archive, 1.7 relay and edges, 1.8 coordination, 1.9 jobs: their rows come here
-    // with the consumers that they judge.
+    // 1.7 Relay. R5 compares two runs; R6, R8 and R9 come with the edges.
+    row("R1", "remote_sees_a_clean_session", Some("relay_cut_inside_chunk"), relay::clean,
+        "a service's viewers see what the target was sent"),
+    row("R2", "relay_resumes_at_a_keyframe", Some("relay_cut_inside_header_send"), relay::resumes,
+        "a target knows nothing of the connection before"),
+    row("R3", "backoff_is_polite", Some("relay_at_backoff_cap"), relay::polite,
+        "a target that is in trouble is not helped by who knocks without end"),
+    row("R4", "relay_returns", Some("relay_at_backoff_cap"), relay::returns,
+        "nobody sits there to press a button"),
+    row("R7", "relay_ends_with_its_stream", None, relay::ends,
+        "a stream that is over must not look live elsewhere"),
+    row("R10", "relay_state_is_true", None, relay::told,
+        "operators believe what they are shown"),
+
+    // 1.6 Archive, 1.8 coordination, 1.9 jobs: their rows come here with what they judge.
 
     // 1.10 Lifecycle. L3 needs the runtime's counters.
     row("L1", "drain_is_gentle", Some("drained_under_load"), lifecycle::drain,

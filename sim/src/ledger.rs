@@ -3,6 +3,7 @@
 mod connection;
 mod matching;
 mod published;
+mod relayed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 pub use self::connection::{Connection, Lost, Publication, SentTag, Told};
 pub use self::matching::{GotTag, Hole, Matched};
 pub use self::published::{PublishedTag, Session, Topic};
+pub use self::relayed::{RelayDial, Relayed};
 
 use crate::time::SimTime;
 use crate::trace::{Event, Trace, What, Who};
@@ -21,6 +23,10 @@ pub struct Ledger {
     pub topics: Vec<Topic>,
     /// Peers' connections in the order in which they were dialed.
     pub connections: Vec<Connection>,
+    /// What nodes dialed to relay, in order.
+    pub dials: Vec<RelayDial>,
+    /// Targets' connections in the order in which they came.
+    pub relayed: Vec<Relayed>,
     /// Per node, when its process ended and began, in order.
     pub lives: BTreeMap<Who, Vec<Life>>,
 }
@@ -64,13 +70,21 @@ impl Ledger {
         for index in 0..ledger.connections.len() {
             ledger.match_viewer(index);
         }
+        ledger.match_targets();
         ledger
     }
 
     fn match_viewer(&mut self, index: usize) {
-        let connection = &self.connections[index];
+        if let Some((topic, got, holes)) = self.matched(&self.connections[index]) {
+            let connection = &mut self.connections[index];
+            (connection.topic, connection.got, connection.holes) = (Some(topic), got, holes);
+        }
+    }
+
+    /// The topic that a connection was served from, what of it came, and what did not.
+    fn matched(&self, connection: &Connection) -> Option<(usize, Vec<GotTag>, Vec<Hole>)> {
         if connection.got.is_empty() {
-            return;
+            return None;
         }
         let candidates =
             self.topics.iter().enumerate().filter(|(_, topic)| topic.may_have_served(connection));
@@ -86,10 +100,9 @@ impl Ledger {
             let began_later = self.topics[*index].began() > first;
             (*bad, began_later, if began_later { *index } else { usize::MAX - index })
         };
-        let Some((_, topic, got)) = matched.min_by_key(likelihood) else { return };
+        let (_, topic, got) = matched.min_by_key(likelihood)?;
         let holes = matching::holes(&self.topics[topic], &got);
-        let connection = &mut self.connections[index];
-        (connection.topic, connection.got, connection.holes) = (Some(topic), got, holes);
+        Some((topic, got, holes))
     }
 
     /// The topic that a viewer's connection was served from.
@@ -164,7 +177,10 @@ impl Reader {
             What::Started => self.border(*who, *at, index, Border::Started),
             What::Stopping => self.border(*who, *at, index, Border::Stopping),
             What::Stopped { .. } => self.border(*who, *at, index, Border::Stopped),
-            What::Crashed => self.border(*who, *at, index, Border::Crashed),
+            What::Crashed => {
+                self.border(*who, *at, index, Border::Crashed);
+                self.ledger.end_relays(index, *at, *who);
+            }
             What::Entered { key, session, number, tag } => {
                 let life = self.life(*who);
                 let topic = self.topic(*who, key, life, *number);
@@ -182,6 +198,10 @@ impl Reader {
                     let place = topic.tags.len() as u32;
                     topic.overs.push(Told { at: *at, event: index, place });
                 }
+            }
+            What::Relay(seen) => {
+                let life = self.life(*who);
+                self.ledger.read_relay(index, *at, *who, life, seen);
             }
             What::Account { from, .. } | What::Lag { from, .. } => {
                 // Nodes notice late that a peer has vanished, and it may have come again.

@@ -61,7 +61,7 @@
 //! | question | where |
 //! |---|---|
 //! | what happens in a run | [`plan`], made by [`world`] and [`scenario`] |
-//! | who takes part | [`publisher`], [`viewer`], [`neighbour`] |
+//! | who takes part | [`publisher`], [`viewer`], [`neighbour`], [`target`] |
 //! | what is between them | [`link`], [`net`] |
 //! | what happened | [`trace`], and side by side with what should have: [`ledger`] |
 //! | what must hold, and what must be reached | [`invariant`], [`differential`], [`goal`] |
@@ -90,11 +90,13 @@ pub mod publisher;
 pub mod random;
 pub mod real;
 mod recorder;
+mod relay;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
 pub mod tag;
+pub mod target;
 pub mod time;
 pub mod timeline;
 pub mod trace;

@@ -16,6 +16,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use forebay::shell::net::{Net, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -159,6 +160,11 @@ impl Stream for SimStream {
 
     fn set_receive_len_min(&mut self, len: u32) -> io::Result<()> {
         self.fabric.set_receive_len_min(self.id, self.end, len as usize);
+        Ok(())
+    }
+
+    fn set_unacknowledged_max(&self, time: Duration) -> io::Result<()> {
+        self.fabric.set_unacknowledged_max(self.id, self.end, time);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Node: the real server on a simulated host, with a witness in its hub and a look at its gauges.
 
 mod gauges;
+mod relay;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -141,6 +142,7 @@ impl<N: Net> Node<N> {
             tokio::spawn(witness(self.clone(), hub.clone(), key.clone()));
         }
         tokio::spawn(gauges::look(self.clone(), hub, server.control()));
+        tokio::spawn(relay::look(self.clone(), server.control()));
         tokio::spawn(be_late(self.clone(), seed));
         let cut = server.run(async move { stop.notified().await }).await as u64;
         self.end(cut).await

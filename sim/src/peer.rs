@@ -6,6 +6,7 @@ mod dial;
 mod drive;
 mod hls;
 mod publish;
+mod target;
 mod view;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 pub(crate) use self::bad::speak;
 pub(crate) use self::dial::{Dial, Line};
 pub(crate) use self::publish::publish;
+pub(crate) use self::target::{IDLE as TARGET_IDLE, target};
 pub(crate) use self::view::view;
 
 use crate::plan::{Leave, Receive};
@@ -35,6 +37,10 @@ pub(crate) enum Order {
     Leave(Leave),
     Stall(Duration),
     Receive(Receive),
+    /// A target's process dies; its sockets are closed.
+    Crash,
+    /// And starts again.
+    Start,
 }
 
 /// A peer before it dials.

@@ -9,6 +9,7 @@
 //! set      play.backlog_ms_max=2000
 //! 0.000    studio   publish live/a obs-360p30-base 0.000..4.200 quirk chunk-size 1 link fiber
 //! 0.310    crowd*20 play live/a flv apart 0.005 stay 2.000 again 0.500 link 3 Mbit/s 40 ms
+//! 0.000    tube     target live/* key s3cret quirk cuts after 300000 B link far
 //! 1.900    crowd-3  link 0 bit/s for 1.300
 //! studio.keyframe#3+0.005 crowd    leave vanish
 //! 2.000    node     crash for 0.500
@@ -25,6 +26,7 @@ mod link;
 mod parse;
 mod print;
 mod quirk;
+mod target;
 mod units;
 mod vocabulary;
 mod words;
@@ -35,6 +37,7 @@ use crate::link::Link;
 use crate::time::SimTime;
 
 pub use self::parse::PlanError;
+pub use self::target::{Refusal, Target, TargetQuirk};
 
 /// The version of the text's format, in its first line.
 pub const VERSION: u32 = 1;
@@ -98,17 +101,17 @@ pub struct Moment {
 /// What can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MomentKind {
-    /// A connection stands.
+    /// A connection stands; a target has accepted one.
     Connected,
-    /// A publisher may publish.
+    /// A publisher may publish; a target has let a node publish.
     Publishing,
     /// A viewer is told that it plays.
     Playing,
-    /// A publisher has sent a keyframe.
+    /// A publisher has sent a keyframe; a target has got one.
     Keyframe,
-    /// A publisher has sent a sequence header.
+    /// A publisher has sent a sequence header; a target has got one.
     Header,
-    /// A publisher has sent a tag of any kind.
+    /// A publisher has sent a tag of any kind; a target has got one.
     Tag,
     /// A viewer got its first picture after a start or a lag.
     Picture,
@@ -116,9 +119,9 @@ pub enum MomentKind {
     Lag,
     /// A connection is over.
     Closed,
-    /// A node listens.
+    /// A node or a target listens.
     Started,
-    /// A node has stopped or crashed.
+    /// A node has stopped or crashed, a target has crashed.
     Down,
 }
 
@@ -146,6 +149,8 @@ pub enum Act {
         /// To which node.
         node: String,
     },
+    /// A server comes that a node relays to.
+    Target(Target),
     /// A peer stops to read for so long.
     StopReading(Duration),
     /// A peer leaves, and does not come back unless it was said to come `again`.
@@ -166,7 +171,7 @@ pub enum Act {
     Cancel,
     /// The node's task for this peer's connection panics at its next read.
     Panic,
-    /// A node's process dies, and starts again after so long; never if `None`. `silent`: the
+    /// A node's or a target's process dies, and starts again after so long; never if `None`. `silent`: the
     /// machine lost its power, nobody is told.
     Crash {
         /// Until it starts again.
@@ -176,15 +181,15 @@ pub enum Act {
     },
     /// A node is told to stop, and starts again so long after it has.
     Stop(Option<Duration>),
-    /// A node neither reads, writes nor accepts for so long.
+    /// A node or a target neither reads, writes nor accepts for so long.
     Freeze(Duration),
     /// A node's timers fire up to this late, for so long.
     Late(Duration, Duration),
     /// What leaves a node is bounded to so many bits per second, for so long; for good if `None`.
     Egress(u64, Option<Duration>),
-    /// A node's connects are refused for so long.
+    /// Connects to a node or a target are refused for so long.
     Refuse(Duration),
-    /// A node's connects hang for so long.
+    /// Connects to a node or a target hang for so long.
     Hang(Duration),
 }
 

@@ -9,7 +9,7 @@ use forebay::hub::{Overflow, Start};
 
 use crate::differential;
 use crate::goal;
-use crate::invariant::{self, Judged, Limits, Violation};
+use crate::invariant::{self, Judged, Limits, RelayBounds, Violation};
 use crate::plan::{Act, Plan};
 use crate::run::{self, Run, RunError};
 use crate::trace::Who;
@@ -74,6 +74,15 @@ pub fn limits(plan: &Plan, config: &Config) -> Limits {
         unsent_bytes: u64::from(config.play.unsent_len_max) + config.play.write_len_max as u64,
         connections: config.listen.connections_max,
         drain: config.drain_timeout,
+        relays: RelayBounds {
+            connect: config.relays.connect_timeout,
+            backoff_min: config.relays.limits.backoff.min,
+            backoff_max: config.relays.limits.backoff.max,
+            stable: config.relays.limits.backoff.stable,
+            doubt: config.relays.limits.doubt,
+            write_stall: config.relays.write_stall_timeout,
+            end: config.relays.end_timeout,
+        },
         late: late.max().unwrap_or_default(),
         ..defaults
     }

@@ -29,8 +29,9 @@ use crate::program::Program;
 use crate::publisher::Encoder;
 use crate::random;
 use crate::recorder::Recorder;
+use crate::relay;
 use crate::time::SimTime;
-use crate::trace::{Trace, What, Who};
+use crate::trace::{RelaySeen, Trace, What, Who};
 
 /// The turmoil host that all peers live on. Each has an address and a link of its own; hosts are
 /// what costs in turmoil.
@@ -200,7 +201,7 @@ impl<'a> World<'a> {
             let node = Node {
                 who: recorder.who(&name),
                 net,
-                config: config.clone(),
+                config: relay::with_targets(&config, plan, &name)?,
                 seed: random::stream(plan.seed, &format!("{name}/server")).u64(..),
                 keys: keys.clone(),
                 recorder: recorder.clone(),
@@ -218,6 +219,14 @@ impl<'a> World<'a> {
         let (tasks, arriving) = unbounded_channel();
         let arriving = RefCell::new(Some(arriving));
         sim.host(PEERS, move || receive_tasks(arriving.borrow_mut().take()));
+        let mut peers = BTreeMap::new();
+        for (name, target) in plan.targets() {
+            let (host, net) = fabric.add_target(name, target.link.clone());
+            let (who, node, link) = (recorder.who(name), target.node.clone(), target.link.clone());
+            // Until it comes nobody takes orders.
+            let (orders, _) = unbounded_channel();
+            peers.insert(name.to_owned(), PeerHandle { who, host, net, node, link, orders });
+        }
         Ok(Self {
             plan,
             now: SimTime::ZERO,
@@ -226,7 +235,7 @@ impl<'a> World<'a> {
             recorder,
             agenda: Agenda::new(plan),
             nodes,
-            peers: BTreeMap::new(),
+            peers,
             captures,
             active: Vec::new(),
             tasks,
@@ -250,6 +259,7 @@ impl<'a> World<'a> {
                 self.carry_out(due);
             }
             self.step()?;
+            self.tell_dials();
             for goal in self.fabric.take_reached() {
                 self.recorder.reach(Who::WORLD, goal);
             }
@@ -270,6 +280,19 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Relays dial by themselves.
+    fn tell_dials(&self) {
+        for (node, target, from) in self.fabric.take_dials() {
+            let node = self.nodes.values().find(|handle| handle.host == node);
+            let target = self.peers.values().find(|handle| handle.host == target);
+            if let Some((node, target)) = node.zip(target) {
+                let (target, from) = (target.who, from.to_string().into());
+                let dialed = RelaySeen::Dialed { target, from };
+                self.recorder.push(node.node.who, What::Relay(dialed));
+            }
+        }
+    }
+
     fn carry_out(&mut self, due: Do) {
         match due {
             Do::Line(index) => {
@@ -282,6 +305,10 @@ impl<'a> World<'a> {
                             let at = self.now + play.apart * member;
                             self.agenda.add(at, Do::Member(index, member + 1));
                         }
+                    }
+                    Act::Target(target) => {
+                        let peer = self.come(&line.who.name, &target.link, &target.node);
+                        self.spawn(peer::target(peer, target.clone()));
                     }
                     Act::Speak { speech, node } => self.speak(&line.who.name, *speech, node),
                     _ => self.begin_fault(index),

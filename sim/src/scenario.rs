@@ -3,6 +3,7 @@
 mod media;
 mod nodes;
 mod people;
+mod relays;
 
 use crate::invariant::Violation;
 use crate::panics;
@@ -84,6 +85,7 @@ pub static ALL: &[Scenario] = &[
     row("reference", 0, people::reference, "the mix whose speed is promised: 8 viewers, one slow, one late"),
     row("hls", 2, people::hls, "players of HLS of all habits; a publisher that returns, perhaps with other pictures"),
     row("hls_restart", 2, nodes::hls_restart, "a node dies while its stream is watched by HLS, and the stream goes on"),
+    row("relay_flaps", 4, relays::relay_flaps, "targets that refuse, cut, stall, die and return while a stream is relayed to them"),
     row("slow_viewer", 2, people::slow_viewer, "a slow, a stuck and a tunnelling viewer beside four healthy ones"),
     row("deaf_viewer", 1, people::deaf_viewer, "viewers that never read again beside two healthy ones"),
     row("dispensable", 1, people::dispensable, "viewers that are too slow for all pictures, and not for those that count"),

@@ -2,6 +2,7 @@
 //! its text is the same in two runs of one seed.
 
 mod hls;
+mod relay;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::tag::TagSeen;
 use crate::time::SimTime;
 
 pub use self::hls::{Fetched, HlsSeen, Listed, Reloaded, Resource};
+pub use self::relay::{RelaySeen, RelayState, RelayTold};
 
 /// Who did it, or to whom it happened: an index into [`Trace::names`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -61,6 +63,8 @@ pub enum What {
     Got(TagSeen),
     /// The viewer plays HLS, and has seen something.
     Hls(HlsSeen),
+    /// A target of a relay, or the relay's node, has seen something.
+    Relay(RelaySeen),
     /// The viewer was told that the stream is over (RTMP `StreamEOF` or an unpublish status; the
     /// end of an HTTP body).
     ToldEnd,
@@ -283,6 +287,9 @@ impl Trace {
 
     fn describe(&self, what: &What) -> String {
         match what {
+            What::Relay(RelaySeen::Dialed { target, from }) => {
+                format!("relay dials {} from {from}", self.name(*target))
+            }
             What::Dialed { node, address } => format!("dials {} from {address}", self.name(*node)),
             other => other.to_string(),
         }
@@ -309,6 +316,7 @@ impl fmt::Display for What {
             Self::Playing { key } => write!(f, "plays {key}"),
             Self::Got(tag) => write!(f, "got {tag}"),
             Self::Hls(seen) => write!(f, "{seen}"),
+            Self::Relay(seen) => write!(f, "{seen}"),
             Self::ToldEnd => write!(f, "was told the end"),
             Self::ToldError { code, words } => write!(f, "was told {code}: {words}"),
             Self::Garbled { why } => write!(f, "cannot parse: {why}"),

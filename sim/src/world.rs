@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::link::Link;
 use crate::plan::{
     Act, Actor, Direction, Leave, Line, Moment, MomentKind, Plan, Play as PlayPlan, Player,
-    Publish, Quirk, Receive, Speech, Start, When,
+    Publish, Quirk, Receive, Speech, Start, Target, TargetQuirk, When,
 };
 use crate::program::Program;
 use crate::random::{self, Rng};
@@ -150,6 +150,18 @@ impl World {
             node: NODE.to_owned(),
         };
         ViewerRef(self.add(When::At(SimTime::ZERO + at), name, count, Act::Play(play)))
+    }
+
+    /// A server that the node relays all streams to, from the beginning on.
+    pub fn target(&mut self, name: &str) -> TargetRef<'_> {
+        let target = Target {
+            streams: "live/*".to_owned(),
+            key: None,
+            quirks: Vec::new(),
+            link: Link::lan(),
+            node: NODE.to_owned(),
+        };
+        TargetRef(self.add(When::At(SimTime::ZERO), name, 1, Act::Target(target)))
     }
 
     /// Somebody who does not speak as he should.
@@ -369,6 +381,49 @@ impl ViewerRef<'_> {
     /// Members of a group come this far apart.
     pub fn apart(self, pause: Duration) -> Self {
         self.with(|play| play.apart = pause)
+    }
+}
+
+/// A target's line, to say more about it.
+pub struct TargetRef<'a>(&'a mut Line);
+
+impl TargetRef<'_> {
+    fn with(self, f: impl FnOnce(&mut Target)) -> Self {
+        if let Act::Target(target) = &mut self.0.act {
+            f(target);
+        }
+        self
+    }
+
+    /// When it begins to listen.
+    pub fn comes(self, time: Duration) -> Self {
+        self.0.when = When::At(SimTime::ZERO + time);
+        self
+    }
+
+    /// Which streams it is sent, as `live/a` or `live/*`.
+    pub fn streams(self, streams: &str) -> Self {
+        self.with(|target| target.streams = streams.to_owned())
+    }
+
+    /// What it wants to be told by whoever publishes.
+    pub fn key(self, key: &str) -> Self {
+        self.with(|target| target.key = Some(key.to_owned()))
+    }
+
+    /// Its way to the node.
+    pub fn link(self, link: Link) -> Self {
+        self.with(|target| target.link = link)
+    }
+
+    /// The node that relays to it.
+    pub fn node(self, node: &str) -> Self {
+        self.with(|target| target.node = node.to_owned())
+    }
+
+    /// How it differs from a good server.
+    pub fn quirk(self, quirk: TargetQuirk) -> Self {
+        self.with(|target| target.quirks.push(quirk))
     }
 }
 

@@ -55,6 +55,7 @@ scenarios! {
     hls: 0..3,
     hls_restart: 0..3,
     reference: 0..3,
+    relay_flaps: 0..3,
     slow_viewer: 0..2,
     deaf_viewer: 0..3,
     tunnel: 0..3,

@@ -41,6 +41,8 @@ pub fn twins(plan: &Plan) -> Vec<(Removed, Plan)> {
     if slow.len() < viewers(plan).len() {
         twins.extend(without(plan, &slow).map(|twin| (Removed::SlowViewers(slow), twin)));
     }
+    let targets: Vec<_> = plan.targets().map(|(name, _)| name.to_owned()).collect();
+    twins.extend(without(plan, &targets).map(|twin| (Removed::Targets(targets), twin)));
     twins.retain(|(_, twin)| twin != plan && twin.check().is_ok());
     twins
 }

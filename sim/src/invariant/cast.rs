@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::link::{Capacity, Link, Loss, Path};
-use crate::plan::{Act, Leave, Line, Plan, Play, Publish, Speech, When};
+use crate::plan::{Act, Leave, Line, Plan, Play, Publish, Speech, Target, When};
 use crate::time::SimTime;
 use crate::trace::{Trace, What, Who};
 
@@ -29,6 +29,8 @@ pub enum Part<'a> {
     Publisher(&'a Publish),
     /// It plays.
     Viewer(&'a Play),
+    /// It is relayed to.
+    Target(&'a Target),
     /// It misbehaves.
     Bad(Speech),
 }
@@ -53,6 +55,7 @@ impl<'a> Cast<'a> {
                 Act::Publish(publish) => Some(Part::Publisher(publish)),
                 Act::Play(play) => Some(Part::Viewer(play)),
                 Act::Speak { speech, .. } => Some(Part::Bad(*speech)),
+                Act::Target(target) => Some(Part::Target(target)),
                 _ => None,
             };
             match part {
@@ -145,6 +148,24 @@ impl<'a> Cast<'a> {
         }
     }
 
+    /// The link that a viewer or a target came with.
+    pub fn link(&self, who: Who) -> Option<&'a Link> {
+        match self.part(who)? {
+            Part::Viewer(play) => Some(&play.link),
+            Part::Target(target) => Some(&target.link),
+            Part::Publisher(publish) => Some(&publish.link),
+            Part::Bad(_) => None,
+        }
+    }
+
+    /// The plan's line of a target.
+    pub fn target(&self, who: Who) -> Option<&'a Target> {
+        match self.part(who) {
+            Some(Part::Target(target)) => Some(target),
+            _ => None,
+        }
+    }
+
     /// Whether this viewer asked for less than everything at some time.
     pub fn is_choosy(&self, who: Who) -> bool {
         self.choosy.contains(&who)
@@ -190,7 +211,7 @@ fn lasts(act: &Act) -> Option<Duration> {
         Act::Crash { down, .. } | Act::Stop(down) => *down,
         Act::Reset | Act::Cancel | Act::Panic | Act::Leave(_) => Some(MOMENT),
         Act::Forget | Act::Receive(_) => None,
-        Act::Publish(_) | Act::Play(_) | Act::Speak { .. } => Some(Duration::ZERO),
+        Act::Publish(_) | Act::Play(_) | Act::Speak { .. } | Act::Target(_) => Some(Duration::ZERO),
     }
 }
 

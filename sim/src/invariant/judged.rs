@@ -29,6 +29,7 @@ pub struct Judged<'a> {
 }
 
 /// What is asked of a viewer's link in the worst second of a topic.
+#[derive(Clone)]
 struct Peak {
     bits: u64,
     clock_ms: u64,
@@ -74,15 +75,34 @@ impl<'a> Judged<'a> {
             && self.ledger.is_up(connection.node, from, to)
     }
 
-    /// Whether a viewer's link carries what its topic asks of it in any second, with a fifth to
+    /// The same run, with the targets of relays in the place of the viewers.
+    pub(super) fn of_targets(&self) -> Self {
+        let ledger = Ledger {
+            topics: self.ledger.topics.clone(),
+            connections: self.ledger.relayed.iter().map(|it| it.connection.clone()).collect(),
+            lives: self.ledger.lives.clone(),
+            ..Ledger::default()
+        };
+        Self {
+            trace: self.trace,
+            plan: self.plan,
+            limits: self.limits.clone(),
+            ledger,
+            cast: self.cast.clone(),
+            leading: self.leading.clone(),
+            peaks: self.peaks.clone(),
+        }
+    }
+
+    /// Whether a viewer's or a target's link carries what its topic asks of it in any second, with a fifth to
     /// spare.
     pub fn link_suffices(&self, connection: &Connection) -> bool {
-        let Some((play, topic)) = self.cast.play(connection.who).zip(connection.topic) else {
+        let Some((link, topic)) = self.cast.link(connection.who).zip(connection.topic) else {
             return false;
         };
-        let carried = rate(&play.link, &play.link.down);
-        is_clean(&play.link.down)
-            && is_clean(&play.link.up)
+        let carried = rate(link, &link.down);
+        is_clean(&link.down)
+            && is_clean(&link.up)
             && carried >= self.peaks[topic].bits.saturating_mul(6) / 5
     }
 

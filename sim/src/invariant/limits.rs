@@ -49,6 +49,9 @@ pub struct Limits {
     /// `shutdown.drain_ms`.
     pub drain: Duration,
 
+    /// Those of `relays`.
+    pub relays: RelayBounds,
+
     /// How long the last words of a connection may take: the node's own constant.
     pub linger: Duration,
     /// What a node may add to a tag's way besides `coalesce`: `hub_ms_max`.
@@ -69,6 +72,40 @@ pub struct Limits {
     pub log_lines: usize,
     /// How long a publisher may wait for an acknowledgement.
     pub acknowledgement: Duration,
+}
+
+/// How relays of a run are configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayBounds {
+    /// `relays.connect_timeout_ms`.
+    pub connect: Duration,
+    /// `relays.backoff_ms_min`.
+    pub backoff_min: Duration,
+    /// `relays.backoff_ms_max`.
+    pub backoff_max: Duration,
+    /// `relays.stable_ms`.
+    pub stable: Duration,
+    /// `relays.doubt_ms`.
+    pub doubt: Duration,
+    /// `relays.write_stall_timeout_ms`.
+    pub write_stall: Duration,
+    /// `relays.end_timeout_ms`.
+    pub end: Duration,
+}
+
+impl Default for RelayBounds {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            connect: ms(10_000),
+            backoff_min: ms(1_000),
+            backoff_max: ms(60_000),
+            stable: ms(20_000),
+            doubt: ms(180_000),
+            write_stall: ms(10_000),
+            end: ms(5_000),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -96,6 +133,7 @@ impl Default for Limits {
             unsent_bytes: (256 << 10) + (512 << 10),
             connections: 20_000,
             drain: ms(10_000),
+            relays: RelayBounds::default(),
             linger: ms(5_000),
             hub: ms(20),
             start_slack: ms(150),

@@ -1,6 +1,9 @@
 //! PROPERTIES 1.11: the simulation itself.
 
 use super::{Finding, Judged, Part, Verdict, first};
+use crate::plan::{Act, When};
+use crate::relay;
+use crate::time::SimTime;
 use crate::trace::{Close, LagCause, Level, What};
 
 /// D4. Calm is a plan without faults, quirks and bad neighbours in which every link suffices.
@@ -9,15 +12,23 @@ pub(super) fn calm(run: &Judged<'_>) -> Verdict {
     let is_good = |c: &&crate::ledger::Connection| match run.cast.part(c.who) {
         Some(Part::Publisher(publish)) => publish.quirks.is_empty(),
         Some(Part::Viewer(_)) => c.topic.is_none() || run.is_healthy(c),
-        Some(Part::Bad(_)) | None => false,
+        Some(Part::Bad(_) | Part::Target(_)) | None => false,
     };
     // Nor is it calm where more may come than are let in.
     let is_crowded = connections.len() > run.limits.connections;
     if !run.cast.is_calm || is_crowded || !connections.iter().all(|c| is_good(&c)) {
         return None;
     }
+    // Whoever relays to a target that refuses, or is not there yet, says so.
+    let odd = run.plan.lines.iter().filter(|line| match &line.act {
+        Act::Target(target) => !target.quirks.is_empty() || line.when != When::At(SimTime::ZERO),
+        _ => false,
+    });
+    let odd: Vec<_> =
+        odd.map(|line| relay::label(&line.who.name, "")).map(|it| format!("target={it}")).collect();
+    let is_of_odd = |text: &str| odd.iter().any(|label| text.contains(label));
     let lines = (0..).zip(&run.trace.events).filter_map(|(index, event)| match &event.what {
-        What::Log { level, text } if *level >= Level::Warn => {
+        What::Log { level, text } if *level >= Level::Warn && !is_of_odd(text) => {
             Some(Finding::new(index, event.who, "complaint on a calm day", format!("log: {text}")))
         }
         _ => None,
@@ -43,7 +54,7 @@ pub(super) fn calm(run: &Judged<'_>) -> Verdict {
         let saw = format!("{} tags of {} are missing before {}", hole.tags(), topic.key, got.tag);
         Some(Finding::new(got.event, connection.who, "loss on a calm day", saw))
     });
-    first(lines.chain(ends).chain(losses).chain(holes))
+    first(lines.chain(ends).chain(losses).chain(holes).chain(super::relay::calm(run)))
 }
 
 /// D7.

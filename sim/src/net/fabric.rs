@@ -34,6 +34,9 @@ const SYNS_MAX: u32 = 7;
 
 const MESSAGE_OF_INJECTED_PANIC: &str = "a panic that the plan asked for";
 
+/// Who dialed, whom, and from where.
+pub(crate) type Dial = (HostId, HostId, SocketAddr);
+
 /// A host of the network.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct HostId(u32);
@@ -69,6 +72,8 @@ struct State {
     complaints: Vec<String>,
     /// Goals that reads have reached.
     reached: Vec<&'static str>,
+    /// Who dialed whom, and from where, as far as those have lines of their own.
+    dials: Vec<Dial>,
     /// Types of chunk headers that a read has ended in.
     cut_headers: [bool; 4],
 }
@@ -77,6 +82,8 @@ struct Host {
     name: String,
     link: Link,
     cuts: [bool; 2],
+    /// Connections to it are on its line, and not on that of who dials.
+    has_line: bool,
     nic: Nic,
     next_port: u16,
     listeners: BTreeMap<u16, Listener>,
@@ -109,6 +116,8 @@ enum Event {
     Left(HostId, u64, usize),
     /// A reset reaches an end.
     Reset(ConnectionId, usize),
+    /// What was written may have waited too long to be acknowledged.
+    Unheard(ConnectionId, usize),
 }
 
 impl Fabric {
@@ -126,6 +135,7 @@ impl Fabric {
             wakers: Vec::new(),
             complaints: Vec::new(),
             reached: Vec::new(),
+            dials: Vec::new(),
             cut_headers: [false; 4],
         })))
     }
@@ -160,6 +170,7 @@ impl Fabric {
             name: name.to_owned(),
             link,
             cuts: [false; 2],
+            has_line: false,
             nic: Nic::default(),
             next_port: 1024,
             listeners: BTreeMap::new(),
@@ -169,6 +180,18 @@ impl Fabric {
             hangs: false,
         });
         (id, SimNet::new(self.clone(), id))
+    }
+
+    /// Adds a host that is dialed over a line of its own.
+    pub(crate) fn add_target(&self, name: &str, link: Link) -> (HostId, SimNet) {
+        let added = self.add_host(name, link);
+        self.lock().host(added.0).has_line = true;
+        added
+    }
+
+    /// Who has dialed a target since the last call.
+    pub(crate) fn take_dials(&self) -> Vec<Dial> {
+        std::mem::take(&mut self.lock().dials)
     }
 
     /// Lets time pass up to `now`.
@@ -205,18 +228,19 @@ impl Fabric {
 
     // What faults do.
 
-    /// From now on a dialer's link is another.
+    /// From now on a host's line is another.
     pub fn set_link(&self, host: HostId, link: &Link) {
         self.with(|state| {
             state.host(host).link = link.clone();
-            for id in state.dialed_by(host) {
-                state.change_path(id, 0, link.up.clone(), link.window);
-                state.change_path(id, 1, link.down.clone(), link.window);
+            let up = state.up(host);
+            for id in state.on_line_of(host) {
+                state.change_path(id, up, link.up.clone(), link.window);
+                state.change_path(id, 1 - up, link.down.clone(), link.window);
             }
         });
     }
 
-    /// Nothing passes between this dialer and its nodes, or everything does again.
+    /// Nothing passes on this host's line, or everything does again.
     pub fn set_cut(&self, host: HostId, direction: Direction, is_cut: bool) {
         self.with(|state| {
             let ways: &[usize] = match direction {
@@ -224,34 +248,35 @@ impl Fabric {
                 Direction::Up => &[0],
                 Direction::Down => &[1],
             };
+            let up = state.up(host);
             for &way in ways {
                 state.host(host).cuts[way] = is_cut;
-                for id in state.dialed_by(host) {
-                    state.set_cut(id, way, is_cut);
+                for id in state.on_line_of(host) {
+                    state.set_cut(id, if up == 0 { way } else { 1 - way }, is_cut);
                 }
             }
         });
     }
 
-    /// A box on the way forgets a dialer's connections.
+    /// A box on the way forgets the connections on a host's line.
     pub fn forget(&self, host: HostId) {
         self.with(|state| {
-            for id in state.dialed_by(host) {
+            for id in state.on_line_of(host) {
                 let Some(connection) = state.connections.get_mut(&id) else { continue };
                 connection.pipes.iter_mut().for_each(|pipe| pipe.is_forgotten = true);
             }
         });
     }
 
-    /// A box on the way resets a dialer's connections.
+    /// A box on the way resets the connections on a host's line.
     pub fn reset_all(&self, host: HostId) {
-        self.with(|state| state.dialed_by(host).into_iter().for_each(|id| state.reset(id)));
+        self.with(|state| state.on_line_of(host).into_iter().for_each(|id| state.reset(id)));
     }
 
     /// The node's task of each of this dialer's connections panics at its next read.
     pub fn panic_at_next_read(&self, host: HostId) {
         self.with(|state| {
-            for id in state.dialed_by(host) {
+            for id in state.on_line_of(host) {
                 let Some(connection) = state.connections.get_mut(&id) else { continue };
                 connection.panics = true;
                 let wakers: Vec<_> = connection.pipes[0].reader.take().into_iter().collect();
@@ -381,15 +406,24 @@ impl Fabric {
             };
             let id = ConnectionId(state.next_id);
             state.next_id += 1;
-            let (link, cuts) = (state.host(host).link.clone(), state.host(host).cuts);
+            // Whose line it is, and what goes up it.
+            let owner = if state.host(acceptor).has_line { acceptor } else { host };
+            let (link, mut cuts) = (state.host(owner).link.clone(), state.host(owner).cuts);
+            let window = link.window;
+            let (mut up, mut down) = (link.up, link.down);
+            if owner == acceptor {
+                state.dials.push((host, acceptor, from));
+                std::mem::swap(&mut up, &mut down);
+                cuts.reverse();
+            }
             let purpose = format!("{}/{}", state.host(host).name, from.port());
             let pipe = |path, name| {
                 let mut random = random::stream(state.seed, &format!("{purpose}/{name}"));
                 let lens = state.send_buffers.clone();
                 let send_buffer = lens.map_or(SEND_BUFFER, |lens| random.usize(lens));
-                Pipe::new(path, link.window, send_buffer, random)
+                Pipe::new(path, window, send_buffer, random)
             };
-            let mut pipes = [pipe(link.up.clone(), "up"), pipe(link.down.clone(), "down")];
+            let mut pipes = [pipe(up, "up"), pipe(down, "down")];
             for (pipe, is_cut) in pipes.iter_mut().zip(cuts) {
                 if is_cut {
                     pipe.cut(state.now);
@@ -447,6 +481,12 @@ impl Fabric {
             let waker = if pipe.is_worth_waking() { pipe.reader.take() } else { None };
             state.wakers.extend(waker);
         });
+    }
+
+    pub(super) fn set_unacknowledged_max(&self, id: ConnectionId, end: End, time: Duration) {
+        if let Some(connection) = self.lock().connections.get_mut(&id) {
+            connection.outgoing(end).unacknowledged_max = Some(time);
+        }
     }
 
     pub(super) fn poll_read(
@@ -529,8 +569,19 @@ impl State {
         }
     }
 
-    fn dialed_by(&self, host: HostId) -> Vec<ConnectionId> {
-        let of_host = |(_, connection): &(&ConnectionId, &Connection)| connection.hosts[0] == host;
+    /// The pipe that goes up a host's line: what it writes itself.
+    fn up(&mut self, host: HostId) -> usize {
+        usize::from(self.host(host).has_line)
+    }
+
+    fn on_line_of(&self, host: HostId) -> Vec<ConnectionId> {
+        let owner = |[dialer, acceptor]: [HostId; 2]| match self.hosts[acceptor.0 as usize].has_line
+        {
+            true => acceptor,
+            false => dialer,
+        };
+        let of_host =
+            |(_, connection): &(&ConnectionId, &Connection)| owner(connection.hosts) == host;
         self.connections.iter().filter(of_host).map(|(id, _)| *id).collect()
     }
 
@@ -558,6 +609,7 @@ impl State {
             Event::Pump(id, way) => self.pump(Way { id, from: end(way) }),
             Event::Left(host, turn, len) => self.left(host, turn, len),
             Event::Reset(id, way) => self.told_reset(id, end(way)),
+            Event::Unheard(id, way) => self.unheard(id, end(way)),
         }
     }
 
@@ -845,7 +897,38 @@ impl State {
         }
         pipe.write(gather(bufs, len));
         self.pump(Way { id, from: end });
+        self.expect_acknowledgement(id, end);
         Poll::Ready(Ok(len))
+    }
+
+    /// Something was written, and may get nowhere.
+    fn expect_acknowledgement(&mut self, id: ConnectionId, from: End) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let pipe = connection.outgoing(from);
+        let Some(time) = pipe.unacknowledged_max else { return };
+        let is_lost = pipe.is_forgotten || pipe.cut_since.is_some();
+        if is_lost && pipe.unheard_since.is_none() {
+            pipe.unheard_since = Some(now);
+            self.schedule(now + time, Event::Unheard(id, from as usize));
+        }
+    }
+
+    /// Nothing was heard of what was written: the system gives the connection up, and tells its own
+    /// program only.
+    fn unheard(&mut self, id: ConnectionId, end: End) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let pipe = connection.outgoing(end);
+        let Some(since) = pipe.unheard_since.take() else { return };
+        let is_cut = pipe.cut_since.is_some_and(|cut| cut <= since);
+        if connection.ends[end as usize] == EndState::Open
+            && (is_cut || connection.outgoing(end).is_forgotten)
+        {
+            connection.ends[end as usize] = EndState::Reset;
+            connection.outgoing(end).clear();
+            let wakers: Vec<_> = connection.wakers().collect();
+            self.wakers.extend(wakers);
+        }
     }
 
     // Closing.

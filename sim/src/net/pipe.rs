@@ -109,6 +109,10 @@ pub(super) struct Pipe {
     pub(super) cut_since: Option<SimTime>,
     /// A box on the way has forgotten the connection: nothing arrives any more.
     pub(super) is_forgotten: bool,
+    /// What was sent must be acknowledged within this.
+    pub(super) unacknowledged_max: Option<Duration>,
+    /// Since when something has not been, as far as anybody waits for it.
+    pub(super) unheard_since: Option<SimTime>,
 
     pub(super) arrived: Queue,
     /// Sent and not read.
@@ -130,6 +134,8 @@ impl Pipe {
             unsent: Queue::default(),
             send_buffer,
             unsent_max: send_buffer,
+            unacknowledged_max: None,
+            unheard_since: None,
             written: 0,
             is_finished: false,
             writer: None,

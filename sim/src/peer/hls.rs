@@ -66,7 +66,7 @@ async fn watch<N: Dial>(peer: &mut Peer<N>, play: &Play, attempt: u64) -> Close 
             Some(order) = peer.orders.recv() => match order {
                 Order::Leave(Leave::Vanish) => return Close::Vanished,
                 Order::Leave(_) => return Close::Left,
-                Order::StopReading(_) | Order::Stall(_) | Order::Receive(_) => {}
+                Order::StopReading(_) | Order::Stall(_) | Order::Receive(_) | Order::Crash | Order::Start => {}
             },
             () = async {
                 match leaves_at {

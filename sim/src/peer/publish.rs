@@ -105,7 +105,9 @@ async fn send<N: Dial>(
             }
             Happened::Lost => return Close::Reset,
             Happened::Told(Order::Stall(time)) => silent_until = Instant::now() + time,
-            Happened::Told(Order::StopReading(_) | Order::Receive(_)) => {}
+            Happened::Told(
+                Order::StopReading(_) | Order::Receive(_) | Order::Crash | Order::Start,
+            ) => {}
             Happened::Told(Order::Leave(leave)) => match leave {
                 Leave::Goodbye => {
                     let last = append(std::mem::take(&mut writing.bytes), encoder.goodbye());

@@ -72,7 +72,7 @@ async fn watch<N: Dial>(
                 session.set_receive(receive);
                 out = append(out, session.take_output());
             }
-            Happened::Told(Order::Stall(_)) => {}
+            Happened::Told(Order::Stall(_) | Order::Crash | Order::Start) => {}
             Happened::Told(Order::Leave(leave)) => {
                 if let Some(close) = depart(&mut stream, &mut session, leave).await {
                     return finish(stream, close, leave);

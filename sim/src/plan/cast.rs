@@ -14,6 +14,8 @@ pub(super) enum Role {
     Viewer,
     /// A peer that speaks as it likes.
     Neighbour,
+    /// A server that is relayed to.
+    Target,
     /// A server.
     Node,
 }
@@ -66,7 +68,7 @@ impl<'a> Cast<'a> {
     fn introduce(&mut self, who: &'a Actor, role: Role) -> Result<(), String> {
         let Some(known) = self.0.insert(&who.name, (role, who.count)) else { return Ok(()) };
         let name = &who.name;
-        if known.0 != role || role == Role::Neighbour {
+        if known.0 != role || matches!(role, Role::Neighbour | Role::Target) {
             return Err(format!("`{name}` already {}", known.0.does()));
         }
         if known.1 != who.count {
@@ -110,9 +112,9 @@ impl<'a> Cast<'a> {
             MomentKind::Publishing
             | MomentKind::Keyframe
             | MomentKind::Header
-            | MomentKind::Tag => role == Role::Publisher,
+            | MomentKind::Tag => matches!(role, Role::Publisher | Role::Target),
             MomentKind::Playing | MomentKind::Picture | MomentKind::Lag => role == Role::Viewer,
-            MomentKind::Started | MomentKind::Down => role == Role::Node,
+            MomentKind::Started | MomentKind::Down => matches!(role, Role::Node | Role::Target),
         };
         let event = word(&MOMENTS, &moment.event);
         possible
@@ -123,6 +125,9 @@ impl<'a> Cast<'a> {
     fn check_actor(&self, line: &Line) -> Result<(), String> {
         let Actor { name, count } = &line.who;
         if introduction(&line.act).is_some() {
+            if matches!(line.act, Act::Target(_)) && *count != 1 {
+                return Err("each target is a server of its own".to_owned());
+            }
             return self.check_alone(name);
         }
         self.role_or_hint(name)?;
@@ -143,24 +148,19 @@ impl<'a> Cast<'a> {
         }
         let Some(role) = self.role(&line.who.name) else { return Ok(()) };
         let (possible, whose) = match line.act {
-            Act::Publish(_) | Act::Play(_) | Act::Speak { .. } => (true, ""),
+            Act::Publish(_) | Act::Play(_) | Act::Speak { .. } | Act::Target(_) => (true, ""),
             Act::Stall(_) => (role == Role::Publisher, "a publisher"),
             Act::Receive(_) => (role == Role::Viewer, "a viewer"),
-            Act::StopReading(_)
-            | Act::Leave(_)
-            | Act::Link(..)
-            | Act::Cut(..)
-            | Act::Forget
-            | Act::Reset
-            | Act::Cancel
-            | Act::Panic => (role != Role::Node, "a peer"),
-            Act::Crash { .. }
-            | Act::Stop(_)
-            | Act::Freeze(_)
-            | Act::Late(..)
-            | Act::Egress(..)
-            | Act::Refuse(_)
-            | Act::Hang(_) => (role == Role::Node, "a node"),
+            Act::StopReading(_) | Act::Link(..) | Act::Cut(..) | Act::Forget | Act::Reset => {
+                (role != Role::Node, "a peer")
+            }
+            Act::Leave(_) | Act::Cancel | Act::Panic => {
+                (!matches!(role, Role::Node | Role::Target), "a peer that comes to a node")
+            }
+            Act::Crash { .. } | Act::Freeze(_) | Act::Refuse(_) | Act::Hang(_) => {
+                (matches!(role, Role::Node | Role::Target), "a node or a target")
+            }
+            Act::Stop(_) | Act::Late(..) | Act::Egress(..) => (role == Role::Node, "a node"),
         };
         let name = &line.who.name;
         possible
@@ -175,6 +175,7 @@ impl Role {
             Self::Publisher => "publishes",
             Self::Viewer => "plays",
             Self::Neighbour => "speaks",
+            Self::Target => "is relayed to",
             Self::Node => "is a node",
         }
     }
@@ -186,6 +187,7 @@ pub(super) fn introduction(act: &Act) -> Option<(Role, &str)> {
         Act::Publish(publish) => Some((Role::Publisher, &publish.node)),
         Act::Play(play) => Some((Role::Viewer, &play.node)),
         Act::Speak { node, .. } => Some((Role::Neighbour, node)),
+        Act::Target(target) => Some((Role::Target, &target.node)),
         _ => None,
     }
 }

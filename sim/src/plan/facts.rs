@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cast::{Cast, Role};
-use super::{Act, Plan};
+use super::{Act, Plan, Target};
 
 impl Plan {
     /// The nodes, by name: whoever peers come to, and whoever is no peer.
@@ -15,6 +15,7 @@ impl Plan {
                 Act::Publish(publish) => &publish.node,
                 Act::Play(play) => &play.node,
                 Act::Speak { node, .. } => node,
+                Act::Target(target) => &target.node,
                 _ => continue,
             };
             nodes.insert(node.clone());
@@ -23,6 +24,14 @@ impl Plan {
         let named = self.lines.iter().map(|line| &line.who.name);
         nodes.extend(named.filter(|name| cast.role(name) == Some(Role::Node)).cloned());
         nodes.into_iter().collect()
+    }
+
+    /// The servers that nodes relay to, by name.
+    pub fn targets(&self) -> impl Iterator<Item = (&str, &Target)> {
+        self.lines.iter().filter_map(|line| match &line.act {
+            Act::Target(target) => Some((line.who.name.as_str(), target)),
+            _ => None,
+        })
     }
 
     /// The streams that are published or played.
@@ -52,6 +61,7 @@ impl Act {
             Self::Publish(_)
             | Self::Play(_)
             | Self::Speak { .. }
+            | Self::Target(_)
             | Self::Leave(_)
             | Self::Forget
             | Self::Reset

@@ -8,7 +8,7 @@ impl Act {
     /// Its family as far as the act alone tells; `None` if it is no fault.
     pub fn family(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Publish(_) | Self::Play(_) => return None,
+            Self::Publish(_) | Self::Play(_) | Self::Target(_) => return None,
             Self::Speak { speech, .. } => spoken(*speech),
             Self::StopReading(_) => "V4",
             Self::Leave(Leave::HalfClose) => "N15",
@@ -58,6 +58,7 @@ impl Plan {
         match &comes(name).or_else(|| comes(group))?.act {
             Act::Publish(publish) => Some(&publish.link),
             Act::Play(play) => Some(&play.link),
+            Act::Target(target) => Some(&target.link),
             _ => None,
         }
     }

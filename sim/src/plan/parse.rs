@@ -10,8 +10,8 @@ use super::vocabulary::{
 };
 use super::words::{Read, Words};
 use super::{
-    Act, Actor, Direction, Line, Moment, MomentKind, Plan, Play, Publish, VERSION, When, link,
-    quirk,
+    Act, Actor, Direction, Line, Moment, MomentKind, Plan, Play, Publish, Target, VERSION, When,
+    link, quirk, target,
 };
 use crate::time::SimTime;
 
@@ -272,13 +272,14 @@ fn read_actor(words: &mut Words<'_>) -> Read<Actor> {
 
 type ReadAct = fn(&mut Words<'_>) -> Read<Act>;
 
-const ACTS: [(&str, ReadAct); 20] = [
+const ACTS: [(&str, ReadAct); 21] = [
     ("publish", |words| read_publish(words).map(Act::Publish)),
     ("play", |words| read_play(words).map(Act::Play)),
     ("speak", |words| {
         let speech = words.one_of("how to speak", &SPEECHES)?;
         Ok(Act::Speak { speech, node: read_node(words)? })
     }),
+    ("target", |words| read_target(words).map(Act::Target)),
     ("stop-reading", |words| words.lasting().map(Act::StopReading)),
     ("leave", |words| words.one_of("how to leave", &LEAVES).map(Act::Leave)),
     ("link", |words| Ok(Act::Link(link::read(words)?, words.maybe_lasting()?))),
@@ -392,6 +393,29 @@ fn read_play(words: &mut Words<'_>) -> Read<Play> {
     let node = node.unwrap_or_else(|| NODE.to_owned());
     let (link, apart) = (link.unwrap_or_default(), apart.unwrap_or_default());
     Ok(Play { key, player, start, link, stay, again, apart, node })
+}
+
+fn read_target(words: &mut Words<'_>) -> Read<Target> {
+    let streams = target::read_streams(words)?;
+    let (mut key, mut quirks, mut node, mut link) = (None, Vec::new(), None, None);
+    loop {
+        let column = words.column();
+        let twice = if words.eat("key") {
+            key.replace(target::read_key(words)?).is_some()
+        } else if words.eat("quirk") {
+            quirks.push(target::read_quirk(words)?);
+            false
+        } else if words.eat("at") {
+            node.replace(words.value("a node's name", read_name)?).is_some()
+        } else if words.eat("link") {
+            link.replace(link::read(words)?).is_some()
+        } else {
+            break;
+        };
+        once(twice, words, column)?;
+    }
+    let node = node.unwrap_or_else(|| NODE.to_owned());
+    Ok(Target { streams, key, quirks, link: link.unwrap_or_default(), node })
 }
 
 fn once(twice: bool, words: &Words<'_>, column: usize) -> Read<()> {

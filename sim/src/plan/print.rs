@@ -7,7 +7,7 @@ use super::units::{self, amount};
 use super::vocabulary::{
     DIRECTIONS, LEAVES, MOMENTS, NODE, PLAYERS, RECEIVES, SPEECHES, STARTS, word,
 };
-use super::{Act, Actor, Direction, Line, Moment, Plan, Play, Publish, VERSION, When};
+use super::{Act, Actor, Direction, Line, Moment, Plan, Play, Publish, Target, VERSION, When};
 use crate::link::Link;
 use crate::time::SimTime;
 
@@ -105,6 +105,7 @@ impl Display for Act {
                 write!(f, "speak {}", word(&SPEECHES, speech))?;
                 return at_node(f, node);
             }
+            Self::Target(target) => (target.to_string(), None),
             Self::StopReading(lasts) => ("stop-reading".to_owned(), Some(*lasts)),
             Self::Leave(leave) => (format!("leave {}", word(&LEAVES, leave)), None),
             Self::Link(link, lasts) => (format!("link {link}"), *lasts),
@@ -164,6 +165,20 @@ impl Display for Play {
         option(f, "apart", (!self.apart.is_zero()).then_some(self.apart))?;
         option(f, "stay", self.stay)?;
         option(f, "again", self.again)?;
+        at_node(f, &self.node)?;
+        over(f, &self.link)
+    }
+}
+
+impl Display for Target {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "target {}", self.streams)?;
+        if let Some(key) = &self.key {
+            write!(f, " key {key}")?;
+        }
+        for quirk in &self.quirks {
+            write!(f, " quirk {quirk}")?;
+        }
         at_node(f, &self.node)?;
         over(f, &self.link)
     }

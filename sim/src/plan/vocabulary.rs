@@ -1,6 +1,6 @@
 //! The words of a plan's text: each list once, for reading and for writing.
 
-use super::{Direction, Leave, MomentKind, Player, Receive, Speech, Start};
+use super::{Direction, Leave, MomentKind, Player, Receive, Refusal, Speech, Start};
 
 pub(super) const MOMENTS: [(&str, MomentKind); 11] = [
     ("connected", MomentKind::Connected),
@@ -42,6 +42,9 @@ pub(super) const RECEIVES: [(&str, Receive); 6] = [
     ("video-off", Receive::VideoOff),
     ("video-on", Receive::VideoOn),
 ];
+
+pub(super) const REFUSALS: [(&str, Refusal); 3] =
+    [("bad-name", Refusal::BadName), ("auth", Refusal::Auth), ("busy", Refusal::Busy)];
 
 pub(super) const SPEECHES: [(&str, Speech); 16] = [
     ("silence", Speech::Silence),

@@ -64,6 +64,7 @@ fn impossible(act: &Act) -> Option<&'static str> {
         | Act::Stall(_)
         | Act::Receive(_)
         | Act::Cancel => None,
+        Act::Target(_) => Some("nobody listens there"),
         Act::Link(..)
         | Act::Cut(..)
         | Act::Forget

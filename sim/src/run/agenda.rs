@@ -8,7 +8,7 @@ use crate::plan::{Moment, MomentKind, Plan, When};
 use crate::recorder::Recorder;
 use crate::tag::Role;
 use crate::time::SimTime;
-use crate::trace::{What, Who};
+use crate::trace::{RelaySeen, What, Who};
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +92,10 @@ impl Agenda {
                     without_picture.insert(who, true);
                     add(MomentKind::Playing);
                 }
-                What::Sent(tag) => {
+                What::Relay(RelaySeen::Accepted { .. }) => add(MomentKind::Connected),
+                What::Relay(RelaySeen::Publishing { .. }) => add(MomentKind::Publishing),
+                What::Relay(RelaySeen::Over { .. }) => add(MomentKind::Closed),
+                What::Sent(tag) | What::Relay(RelaySeen::Got { tag, .. }) => {
                     add(MomentKind::Tag);
                     match tag.role {
                         Role::Keyframe => add(MomentKind::Keyframe),

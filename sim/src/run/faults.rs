@@ -61,6 +61,15 @@ impl World<'_> {
                     self.fabric.set_link(peer.host, &peer.link);
                 }
                 Act::Cut(direction, _) => self.heal(&name, peer.host, *direction),
+                Act::Freeze(_) | Act::Refuse(_) | Act::Hang(_) | Act::Crash { .. }
+                    if self.goes_on(&name, &line.act) => {}
+                Act::Freeze(_) => self.fabric.set_frozen(peer.host, false),
+                Act::Refuse(_) => self.fabric.set_refuses(peer.host, false),
+                Act::Hang(_) => self.fabric.set_hangs(peer.host, false),
+                Act::Crash { .. } => {
+                    self.fabric.set_dark(peer.host, false);
+                    let _it_never_came = peer.orders.send(Order::Start);
+                }
                 _ => {}
             }
         }
@@ -134,6 +143,16 @@ impl World<'_> {
             Act::Reset => self.fabric.reset_all(host),
             Act::Panic => self.fabric.panic_at_next_read(host),
             Act::Cancel => self.cancel(name),
+            Act::Freeze(_) => self.fabric.set_frozen(host, true),
+            Act::Refuse(_) => self.fabric.set_refuses(host, true),
+            Act::Hang(_) => self.fabric.set_hangs(host, true),
+            Act::Crash { silent, .. } => {
+                let who = peer.who;
+                order(Order::Crash);
+                self.recorder.push(who, What::Crashed);
+                self.fabric.set_dark(host, *silent);
+                self.fabric.close_all(host);
+            }
             _ => {}
         }
     }

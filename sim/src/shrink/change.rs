@@ -5,7 +5,7 @@ use std::mem::discriminant;
 use std::time::Duration;
 
 use crate::link::{Capacity, Link, Loss};
-use crate::plan::{Act, Line, Moment, Plan, Play, Player, Publish, When};
+use crate::plan::{Act, Line, Moment, Plan, Play, Player, Publish, Target, When};
 use crate::time::SimTime;
 
 /// The smallest capture there is.
@@ -46,6 +46,7 @@ fn node(act: &Act) -> Option<&String> {
     match act {
         Act::Publish(Publish { node, .. })
         | Act::Play(Play { node, .. })
+        | Act::Target(Target { node, .. })
         | Act::Speak { node, .. } => Some(node),
         _ => None,
     }
@@ -77,6 +78,7 @@ pub(super) fn rename(plan: &mut Plan, from: &str, to: &str) {
         match &mut line.act {
             Act::Publish(Publish { node, .. })
             | Act::Play(Play { node, .. })
+            | Act::Target(Target { node, .. })
             | Act::Speak { node, .. } => rename(node),
             _ => {}
         }
@@ -134,10 +136,15 @@ pub(super) fn drop_quirks(plan: &mut Plan, chosen: &[bool]) {
 }
 
 /// What a line can do without, or have as it usually is.
-pub(super) const EXTRAS: [fn(&mut Line); 9] = [
+pub(super) const EXTRAS: [fn(&mut Line); 10] = [
     |line| match &mut line.act {
         Act::Publish(Publish { again, .. }) | Act::Play(Play { again, .. }) => *again = None,
         _ => {}
+    },
+    |line| {
+        if let Act::Target(target) = &mut line.act {
+            target.quirks.pop();
+        }
     },
     |line| on_play(line, |play| play.stay = None),
     |line| on_play(line, |play| play.apart = Duration::ZERO),
@@ -193,9 +200,10 @@ fn each_path(link: &mut Link, change: fn(&mut crate::link::Path)) {
 /// Simplifies a line's link, unless that takes more words.
 pub(super) fn simplify_link(line: &mut Line, simplify: fn(&mut Link)) {
     let link = match &mut line.act {
-        Act::Publish(Publish { link, .. }) | Act::Play(Play { link, .. }) | Act::Link(link, _) => {
-            link
-        }
+        Act::Publish(Publish { link, .. })
+        | Act::Play(Play { link, .. })
+        | Act::Target(Target { link, .. })
+        | Act::Link(link, _) => link,
         _ => return,
     };
     let mut plain = link.clone();
@@ -289,6 +297,7 @@ pub(super) fn durations(line: &mut Line, change: &dyn Fn(u64) -> u64) {
         | Act::Hang(lasts) => change(lasts),
         Act::Late(up_to, lasts) => [up_to, lasts].into_iter().for_each(change),
         Act::Speak { .. }
+        | Act::Target(_)
         | Act::Leave(_)
         | Act::Forget
         | Act::Reset

@@ -93,7 +93,7 @@ fn plan_line(story: &Story<'_>, peer: Who) -> usize {
     let name = story.name(peer);
     let lines = &story.outcome.run.plan.lines;
     let mut comes = lines.iter().map(|line| {
-        matches!(line.act, Act::Publish(_) | Act::Play(_) | Act::Speak { .. })
+        matches!(line.act, Act::Publish(_) | Act::Play(_) | Act::Speak { .. } | Act::Target(_))
             && is_of(name, &line.who.name)
     });
     comes.position(|is_it| is_it).unwrap_or(lines.len())
@@ -104,7 +104,7 @@ fn role(story: &Story<'_>, peer: Who) -> Role {
     match story.cast.part(peer) {
         Some(Part::Publisher(_)) => Role::Publisher,
         Some(Part::Viewer(_)) => Role::Viewer,
-        Some(Part::Bad(_)) => Role::Neighbour,
+        Some(Part::Bad(_) | Part::Target(_)) => Role::Neighbour,
         None if story.connections(peer).any(|c| !c.publications.is_empty()) => Role::Publisher,
         None if story.connections(peer).any(|c| c.playing.is_some()) => Role::Viewer,
         None => Role::Neighbour,

@@ -105,6 +105,13 @@ impl ChunkReader {
         Self { rules, offset, chunk_size: 128, header: Vec::with_capacity(18), body: None, streams }
     }
 
+    /// Whether a header or a message has come in part.
+    pub fn is_partial(&self) -> bool {
+        self.body.is_some()
+            || !self.header.is_empty()
+            || self.streams.values().any(|stream| stream.begun)
+    }
+
     /// Takes bytes from the front of `input` up to the end of the next message. `Ok(None)`: all of
     /// it was taken, and no message is complete. Set Chunk Size and Abort have been obeyed when
     /// they are returned.

@@ -7,6 +7,7 @@ mod hls;
 mod ingest;
 mod memory;
 mod pace;
+mod relay;
 mod runs;
 mod story;
 mod twins;
@@ -31,8 +32,15 @@ pub(crate) const fn case(id: &'static str, bad: fn() -> Story, near: fn() -> Sto
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    let sections =
-        [ingest::CASES, decodability::CASES, fanout::CASES, pace::CASES, memory::CASES, hls::CASES];
+    let sections = [
+        ingest::CASES,
+        decodability::CASES,
+        fanout::CASES,
+        pace::CASES,
+        memory::CASES,
+        hls::CASES,
+        relay::CASES,
+    ];
     sections.into_iter().flatten().chain(runs::CASES)
 }
 

@@ -33,7 +33,13 @@ const CASES: &[Case] = &[
     case(|| Removed::BadPeer("thief".to_owned()), panicked, thief_alone_suffers),
     case(slow, || got_later(100), || got_later(5)),
     case(slow, lost_picture, slow_alone_suffers),
+    case(targets, || got_later(100), || got_later(5)),
+    case(targets, || entered_later(100), || entered_later(5)),
 ];
+
+fn targets() -> Removed {
+    Removed::Targets(vec!["tube".to_owned()])
+}
 
 fn slow() -> Removed {
     Removed::SlowViewers(vec!["slow".to_owned()])

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay_sim::link::{Capacity, Link, Loss, NAMED, Path};
 use forebay_sim::plan::{
     Act, Actor, Direction, Leave, Line, Moment, MomentKind, Plan, Play, Player, Publish, Quirk,
-    Receive, Speech, Start, When,
+    Receive, Refusal, Speech, Start, Target, TargetQuirk, When,
 };
 use forebay_sim::time::SimTime;
 use proptest::prelude::*;
@@ -181,6 +181,30 @@ prop_compose! {
     }
 }
 
+fn target_quirk() -> impl Strategy<Value = TargetQuirk> {
+    let refusal = select(vec![Refusal::BadName, Refusal::Auth, Refusal::Busy]);
+    prop_oneof![
+        (refusal, maybe(1..9_u32))
+            .prop_map(|(refusal, times)| TargetQuirk::Refuses { refusal, times }),
+        (1..10_000_000_u64).prop_map(TargetQuirk::Cuts),
+        Just(TargetQuirk::Silent),
+        select(vec![*b"av01", *b"hvc1"]).prop_map(TargetQuirk::Takes),
+        (1..=u32::MAX).prop_map(TargetQuirk::Window),
+    ]
+}
+
+prop_compose! {
+    fn target()(
+        streams in select(vec!["live/*", "live/a"]),
+        key in maybe("[a-z0-9]{1,9}"),
+        quirks in proptest::collection::vec(target_quirk(), 0..3),
+        link in link(),
+        node in node(),
+    ) -> Target {
+        Target { streams: streams.to_owned(), key, quirks, link, node }
+    }
+}
+
 fn speech() -> impl Strategy<Value = Speech> {
     select(vec![
         Speech::Silence,
@@ -227,6 +251,10 @@ fn peer() -> impl Strategy<Value = (Act, Vec<MomentKind>, Vec<Act>)> {
         }),
         (speech(), node()).prop_map(|(speech, node)| {
             (Act::Speak { speech, node }, ANY_PEER.to_vec(), Vec::new())
+        }),
+        target().prop_map(move |target| {
+            let own = vec![Act::Crash { down: None, silent: true }];
+            (Act::Target(target), with(&[Publishing, Keyframe, Header, Tag]), own)
         }),
     ]
 }
@@ -276,7 +304,12 @@ pub(crate) fn plan() -> impl Strategy<Value = Plan> {
     );
     let tail = (maybe(micros()), micros());
     (head, peers, proptest::collection::vec(choice, 0..12), tail).prop_map(
-        |((title, seed, tick, settings), peers, choices, (quiet, rest))| {
+        |((title, seed, tick, settings), mut peers, choices, (quiet, rest))| {
+            for ((act, ..), count, _) in &mut peers {
+                if is_target(act) {
+                    *count = 1;
+                }
+            }
             let mut lines = Vec::new();
             for (index, ((act, ..), count, at)) in peers.iter().enumerate() {
                 let who = Actor { name: format!("peer-{}x", index + 1), count: *count };
@@ -289,6 +322,10 @@ pub(crate) fn plan() -> impl Strategy<Value = Plan> {
             Plan { title, seed, tick, settings, lines, quiet, end }
         },
     )
+}
+
+fn is_target(act: &Act) -> bool {
+    matches!(act, Act::Target(_))
 }
 
 #[allow(clippy::type_complexity, reason = "proptest's tuples")]
@@ -306,6 +343,9 @@ fn chosen(peers: &[((Act, Vec<MomentKind>, Vec<Act>), u32, SimTime)], choice: Ch
     let when = if on { When::On { moment, delay } } else { When::At(at) };
     let (index, name) = name(peer);
     let own = &peers[index].0.2;
+    // Nobody comes to a node who could leave.
+    let stays = matches!(peer_act, Act::Leave(_) | Act::Cancel | Act::Panic);
+    let peer_act = if stays && is_target(&peers[index].0.0) { Act::Reset } else { peer_act };
     let (name, act) = match (act % 4, own.first()) {
         (0, _) => ("node".to_owned(), node_act),
         (1, Some(own)) => (name, own.clone()),
