@@ -38,6 +38,8 @@ pub(crate) struct Mix {
     pub node: bool,
     /// Settings other than the defaults, limits among them.
     pub settings: bool,
+    /// Players of HLS among the viewers.
+    pub hls: bool,
 }
 
 const NOTHING: Mix = Mix {
@@ -50,11 +52,14 @@ const NOTHING: Mix = Mix {
     bad_neighbours: false,
     node: false,
     settings: false,
+    hls: false,
 };
+
+const CALM: Mix = Mix { hls: true, ..NOTHING };
 
 /// All mixes, by name.
 pub(crate) const MIXES: [Mix; 8] = [
-    NOTHING,
+    CALM,
     Mix { name: "weather", about: "links of all kinds that fail", network: true, ..NOTHING },
     Mix { name: "odd_encoder", about: "encoders with two quirks", odd_encoders: true, ..NOTHING },
     Mix {
@@ -86,6 +91,8 @@ pub(crate) const MIXES: [Mix; 8] = [
         bad_neighbours: true,
         node: true,
         settings: true,
+        // HLS is not: S3, S6 and S7 are yet to learn what encoders with quirks do to it.
+        hls: false,
     },
 ];
 
@@ -133,7 +140,7 @@ impl World {
             viewers: Vec::new(),
         }
         .all();
-        if mix != NOTHING {
+        if mix != CALM {
             self.quiet(quiet);
         }
     }
@@ -157,7 +164,7 @@ fn pick<T: Clone>(random: &mut Rng, from: &[T]) -> T {
 impl Draw<'_> {
     fn all(&mut self) {
         let mut shape = self.world.random("draw/shape");
-        if self.mix != NOTHING && shape.u32(..8) == 0 {
+        if self.mix != CALM && shape.u32(..8) == 0 {
             self.world.tick(1.ms());
         }
         let publishers = if shape.u32(..4) == 0 { 2 } else { 1 };
@@ -168,7 +175,7 @@ impl Draw<'_> {
         for index in 0..viewers {
             self.viewer(index);
         }
-        if self.mix == NOTHING && shape.u32(..2) == 0 {
+        if self.mix == CALM && shape.u32(..2) == 0 {
             self.world.draw_live_and_dead();
         }
         if self.mix.settings {
@@ -241,6 +248,9 @@ impl Draw<'_> {
             pick(&mut random, &[Player::Rtmp, Player::Rtmp, Player::Flv, Player::Flv, Player::Rml]);
         let links = [Link::lan as fn() -> Link, Link::fiber, Link::dsl, Link::far, Link::satellite];
         let link = pick(&mut random, &links)();
+        // A draw of its own: without it the others are as they were.
+        let by_hls = self.world.random(&format!("draw/{name}/hls")).u32(..6) == 0;
+        let player = if self.mix.hls && by_hls { Player::Hls } else { player };
         // Two of three want the first stream.
         let stream = (random.usize(..3) / 2).min(self.keys.len() - 1);
         let (key, publisher) = (self.keys[stream].clone(), self.publishers[stream].clone());
@@ -264,7 +274,7 @@ impl Draw<'_> {
                 if event == MomentKind::Tag { random.u32(1..200) } else { random.u32(1..4) };
             viewer = viewer.comes_when(&publisher, event, count, random.u64(..30).ms());
         }
-        if self.mix != NOTHING && random.u32(..2) == 0 {
+        if self.mix != CALM && random.u32(..2) == 0 {
             viewer.again(random.u64(100..1_500).ms());
         }
         self.viewers.push(name);

@@ -135,19 +135,23 @@ pub(super) fn fresh(run: &Judged<'_>) -> Verdict {
         let connection = history.connection(run)?;
         let topics = || run.ledger.topics.iter().filter(|topic| history.is_of(topic));
         let mut last: Option<&history::Version> = None;
+        // That one, and those that list more of its last segment.
+        let mut alike: Vec<&history::Version> = Vec::new();
         for version in &history.versions {
             let Some(before) = last else {
-                last = Some(version);
+                (last, alike) = (Some(version), vec![version]);
                 continue;
             };
             if version.playlist.next_sequence() == before.playlist.next_sequence() {
+                alike.push(version);
                 continue;
             }
             let target = Duration::from_secs(version.playlist.target_duration);
             // A poller sees it late, and so does whoever has a slow link.
             // It asks again when it has what the one before lists.
             let had = fetches(run).filter(|(_, at, who, it)| {
-                let is_listed = || before.playlist.uris().any(|uri| *uri == *it.uri);
+                let mut listed = alike.iter().flat_map(|version| version.playlist.uris());
+                let mut is_listed = || listed.any(|uri| *uri == *it.uri);
                 *who == history.who && (before.at..version.at).contains(at) && is_listed()
             });
             let had = had.map(|(_, at, ..)| at).last().unwrap_or(before.at);
@@ -167,7 +171,7 @@ pub(super) fn fresh(run: &Judged<'_>) -> Verdict {
                 let saw = format!("no new segment for {waited:?}, target {target:?}");
                 return Some(Finding::new(version.event, history.who, "stale playlist", saw));
             }
-            last = Some(version);
+            (last, alike) = (Some(version), vec![version]);
         }
         None
     }))
