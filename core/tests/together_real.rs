@@ -166,6 +166,7 @@ fn forebay(arguments: &[&str]) -> Child {
 }
 
 /// What a program printed when it was through.
+#[expect(clippy::disallowed_methods, reason = "the test waits for programs, not the core")]
 async fn printed(program: Child) -> Value {
     let (output, printed) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || output.send(program.wait_with_output().unwrap()));

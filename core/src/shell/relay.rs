@@ -17,6 +17,7 @@ use self::status::Place;
 use super::client::{Client, Error, Event, dial_host};
 use super::consumers::Consumer;
 use super::net::{Net, Stream as _};
+use super::random::{Random, hash};
 use super::stall::StallGuard;
 use super::tls::{Connection, TimeOfDay, Tls, is_untrusted};
 use super::{Shared, now};
@@ -143,7 +144,7 @@ impl<N: Net> Consumer for RelayConsumer<N> {
         let run = Run {
             machine: Relay::new(self.limits().limits),
             url: target.url(&name),
-            random: self.shared.origin.seed ^ hash(key.as_str()) ^ self.index as u64,
+            random: Random::new(self.shared.origin.seed ^ hash(key.as_str()) ^ self.index as u64),
             place: Place::take(&self.shared, &key, self.index, status),
             stream: Source { subscriber, session: None, over_at: None },
             label,
@@ -161,7 +162,7 @@ struct Run<'a, N> {
     /// Has the key in it.
     url: Url,
     label: String,
-    random: u64,
+    random: Random,
     place: Place<'a>,
 }
 
@@ -213,7 +214,7 @@ impl<N: Net> Run<'_, N> {
     }
 
     async fn connect(&mut self) -> Result<(), Over> {
-        let seed = self.random();
+        let seed = self.random.next();
         let connected = tokio::select! {
             biased;
             _ = self.stream.over() => return Err(Over),
@@ -340,7 +341,7 @@ impl<N: Net> Run<'_, N> {
 
     fn take(&mut self, tag: &Tag, to_send: &mut Vec<Tag>) {
         if self.stream.is_new_session() {
-            let random = self.random();
+            let random = self.random.next();
             self.machine.handle_session(now(), random);
         }
         self.machine.handle_tag(tag, to_send);
@@ -348,7 +349,7 @@ impl<N: Net> Run<'_, N> {
 
     fn fail(&mut self, failure: Failure) {
         let reason = self.relay.to().target.redacted(&failure.reason);
-        let random = self.random();
+        let random = self.random.next();
         self.machine.handle_failure(now(), Failure { reason, ..failure }, random);
         self.tell();
     }
@@ -382,22 +383,6 @@ impl<N: Net> Run<'_, N> {
             status.reason = self.machine.reason().map(str::to_owned);
         });
     }
-
-    /// The next of the numbers that this relay's seed stands for (SplitMix64).
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
 }
 
 const CLOSED: &str = "the target closed the connection";
-
-/// FNV-1a: differs from stream to stream, and not from run to run.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    })
-}
