@@ -58,6 +58,21 @@ fn every_recording_is_in_its_file_as_it_came() {
 }
 
 #[test]
+fn what_waits_behind_a_full_write_is_gathered_at_once() {
+    let tags = obs("obs-360p30-base.flv");
+    let due_behind_a_write = |write_len_max| {
+        let limits = ArchiveLimits { write_len_max, ..ArchiveLimits::default() };
+        let (mut archiver, now) = (Archiver::new(limits), epoch());
+        archiver.take(now, Duration::ZERO, 1, Some(0), &tags[0]);
+        archiver.flush(now);
+        archiver.take(now, Duration::ZERO, 1, Some(1), &tags[1]);
+        archiver.due().map(|due| due - now)
+    };
+    assert_eq!(due_behind_a_write(1), Some(Duration::ZERO));
+    assert_eq!(due_behind_a_write(1 << 20), Some(ArchiveLimits::default().sync / 2));
+}
+
+#[test]
 fn files_joined_are_the_stream_and_each_opens_with_headers_and_a_keyframe() {
     let tags = obs("obs-720p30-keyint10.flv");
     let written = record(limits(2_000), &tags, 7, true);

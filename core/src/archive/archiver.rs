@@ -269,7 +269,8 @@ impl Archiver {
     /// Writes what was gathered, and makes it durable.
     pub fn flush(&mut self, now: Instant) {
         self.due = None;
-        self.flushed = Some(now);
+        // Where more waits than is gathered at once, gathering needs no time.
+        self.flushed = (!self.is_full()).then_some(now);
         self.gather_done();
     }
 
