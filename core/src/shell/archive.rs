@@ -55,9 +55,7 @@ pub(super) async fn prepare<D: Disk>(
 async fn probe<D: Disk>(disk: &D, directory: &Path) -> io::Result<()> {
     const PROBE: &[u8] = &[b' '; 4096];
     disk.create_dir(directory).await?;
-    if let Some(above) = directory.parent().filter(|above| !above.as_os_str().is_empty()) {
-        disk.sync_dir(above).await?;
-    }
+    sync_names(disk, directory).await?;
     let path = directory.join(".forebay-probe");
     let left_behind =
         disk.list(directory).await?.iter().any(|entry| entry.name == ".forebay-probe");
@@ -73,6 +71,20 @@ async fn probe<D: Disk>(disk: &D, directory: &Path) -> io::Result<()> {
     drop(file);
     disk.remove(&path).await?;
     written
+}
+
+/// Makes a directory's name durable, and the names of those above it: each may be new, and whatever
+/// is recorded is lost with any of them.
+async fn sync_names<D: Disk>(disk: &D, directory: &Path) -> io::Result<()> {
+    for (nth, above) in directory.ancestors().skip(1).enumerate() {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match disk.sync_dir(above).await {
+            // Where we may not even look we have made no name.
+            Err(error) if nth > 0 && error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 /// Recovers what an earlier life left behind.
