@@ -78,6 +78,23 @@ pub async fn recover<D: Disk>(disk: &D, path: &Path, dry_run: bool) -> io::Resul
     Ok(done)
 }
 
+/// Writes a file's first bytes where they are, so that the next sync is about all of them: what an
+/// earlier one failed to write, systems have forgotten, and still show.
+async fn write_again<F: File>(file: &mut F, end: u64) -> io::Result<()> {
+    let mut at = 0;
+    while at < end {
+        let len = (end - at).min(READ_LEN as u64) as usize;
+        let bytes = file.read_at(at, len).await?;
+        if bytes.is_empty() {
+            break;
+        }
+        let from = at;
+        at += bytes.len() as u64;
+        file.write_at(from, bytes).await?;
+    }
+    Ok(())
+}
+
 async fn read<F: File>(file: &mut F) -> io::Result<Sound> {
     let mut recovery = Recovery::new();
     let mut at = 0;
@@ -128,6 +145,9 @@ async fn carry_out<D: Disk>(disk: &D, mut file: D::File, done: &Recovered) -> io
     }
     if done.sound.keep < done.sound.size {
         file.truncate(done.sound.keep).await?;
+    }
+    if done.renamed.is_some() {
+        write_again(&mut file, done.sound.keep).await?;
     }
     if let Some(head) = &done.sound.head {
         // Cut before the head says so: a head that promises more than there is would be believed.
