@@ -161,6 +161,8 @@ pub struct Server<N: Net, D: Disk> {
 impl<N: Net, D: Disk> Server<N, D> {
     /// Begins to listen.
     pub async fn bind(net: N, disk: D, config: Config, origin: Origin) -> io::Result<Self> {
+        // What follows may take its time, which the time of day must not lose.
+        let started = now();
         let rtmp = bind(&net, config.listen.rtmp, "RTMP").await?;
         let http = bind(&net, config.listen.http, "HTTP").await?;
         let leftovers = archive::prepare(&disk, &config.archive).await?;
@@ -177,7 +179,7 @@ impl<N: Net, D: Disk> Server<N, D> {
             tasks: Mutex::new(BTreeMap::new()),
             relays: relay::Board::default(),
             store: store::Board::default(),
-            started: now(),
+            started,
             origin,
             rtmp_port: net.local_addr(&rtmp)?.port(),
         };
@@ -255,6 +257,11 @@ impl Control {
     pub fn disconnect(&self, peer: SocketAddr) -> bool {
         let task = self.shared.tasks.lock().get(&peer).cloned().flatten();
         task.inspect(AbortHandle::abort).is_some()
+    }
+
+    /// What came of recording this stream so far; `None` if it is not being recorded.
+    pub fn archive_status(&self, key: &StreamKey) -> Option<crate::archive::Status> {
+        self.shared.archive.of(key).map(|report| report.status)
     }
 
     /// The blocks that RTMP connections receive in, as of their last changes of blocks.
