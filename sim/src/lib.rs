@@ -63,6 +63,7 @@
 //! | what happens in a run | [`plan`], made by [`world`] and [`scenario`] |
 //! | who takes part | [`publisher`], [`viewer`], [`neighbour`], [`target`] |
 //! | what is between them | [`link`], [`net`] |
+//! | what nodes record on | [`disk`] |
 //! | what happened | [`trace`], and side by side with what should have: [`ledger`] |
 //! | what must hold, and what must be reached | [`invariant`], [`differential`], [`goal`] |
 
@@ -71,6 +72,7 @@ mod canary;
 pub mod capture;
 pub mod cpu;
 pub mod differential;
+pub mod disk;
 mod draw;
 pub mod goal;
 pub mod invariant;

@@ -1,5 +1,6 @@
 //! Node: the real server on a simulated host, with a witness in its hub and a look at its gauges.
 
+mod durable;
 mod gauges;
 mod relay;
 
@@ -11,27 +12,32 @@ use std::time::Duration;
 use forebay::config::Config;
 use forebay::flv::{Tag, TagKind};
 use forebay::hub::{Delivery, Hub, Overflow, Policy, Start, StreamKey};
-use forebay::shell::disk::RealDisk;
+use forebay::shell::disk::Disk;
 use forebay::shell::net::Net;
 use forebay::shell::{Control, Origin, Server};
 use tokio::sync::Notify;
 
+use crate::disk::SimDisk;
 use crate::net::SimNet;
 use crate::program::{Place, Program};
 use crate::random;
 use crate::recorder::Recorder;
 use crate::tag::{Kind, TagSeen};
 use crate::time::SimTime;
-use crate::trace::{What, Who};
+use crate::trace::{Level, What, Who};
 
 /// The time of day at the start of a run: the first second of 2026.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
+/// How soon a server that does not start is started again.
+const START_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the world holds of a node: it outlives the node's process.
 #[derive(Clone)]
-pub(crate) struct Node<N = SimNet> {
+pub(crate) struct Node<N = SimNet, D = SimDisk> {
     pub(crate) who: Who,
     pub(crate) net: N,
+    pub(crate) disk: D,
     pub(crate) config: Config,
     pub(crate) seed: u64,
     /// The streams that the plan's publishers publish, for the witnesses.
@@ -57,7 +63,7 @@ pub(crate) struct Running {
     now: SimTime,
 }
 
-impl<N: Net> Node<N> {
+impl<N: Net, D: Disk> Node<N, D> {
     fn with<T>(&self, f: impl FnOnce(&mut Running) -> T) -> T {
         f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -123,14 +129,27 @@ impl<N: Net> Node<N> {
         std::future::pending().await
     }
 
+    /// A server that listens. One that cannot record does not; whoever started it starts it again.
+    async fn bind(&self, seed: u64) -> std::io::Result<Server<N, D>> {
+        loop {
+            let utc = EPOCH + self.with(|running| running.now).since(SimTime::ZERO);
+            let origin = Origin { seed, utc };
+            let (net, disk) = (self.net.clone(), self.disk.clone());
+            match Server::bind(net, disk, self.config.clone(), origin).await {
+                Err(error) if self.config.archive.directory.is_some() => {
+                    let text = format!("it does not start: {error}").into();
+                    self.recorder.push(self.who, What::Log { level: Level::Error, text });
+                    tokio::time::sleep(START_AGAIN).await;
+                }
+                bound => return bound,
+            }
+        }
+    }
+
     /// The node's program, from its start to its stop.
     pub(crate) async fn run(self) -> turmoil::Result {
         let (seed, stop) = self.begin();
-        let utc = EPOCH + self.with(|running| running.now).since(SimTime::ZERO);
-        let origin = Origin { seed, utc };
-        let server =
-            Server::bind(self.net.clone(), RealDisk::default(), self.config.clone(), origin)
-                .await?;
+        let server = self.bind(seed).await?;
         let hub = server.hub().clone();
         let addresses = [server.rtmp_addr()?, server.http_addr()?];
         self.with(|running| {
@@ -143,6 +162,9 @@ impl<N: Net> Node<N> {
         }
         tokio::spawn(gauges::look(self.clone(), hub, server.control()));
         tokio::spawn(relay::look(self.clone(), server.control()));
+        if self.config.archive.directory.is_some() {
+            tokio::spawn(durable::look(self.clone(), server.control()));
+        }
         tokio::spawn(be_late(self.clone(), seed));
         let cut = server.run(async move { stop.notified().await }).await as u64;
         self.end(cut).await
@@ -164,7 +186,7 @@ impl Node {
 }
 
 /// Sees every tag that enters the hub, as a subscriber that is never slow.
-async fn witness<N: Net>(node: Node<N>, hub: Hub, key: String) {
+async fn witness<N: Net, D: Disk>(node: Node<N, D>, hub: Hub, key: String) {
     let never = Policy {
         backlog_bytes_max: u64::MAX,
         backlog_ms_max: u64::MAX,
@@ -213,7 +235,7 @@ fn seen(tag: &Tag) -> TagSeen {
 
 /// Lets the node's clock jump, as far as the plan wants it to: every timer that falls into the jump
 /// fires late, behind its end.
-async fn be_late<N: Net>(node: Node<N>, seed: u64) {
+async fn be_late<N: Net, D: Disk>(node: Node<N, D>, seed: u64) {
     let mut random = random::stream(seed, "late timers");
     loop {
         tokio::time::sleep(Duration::from_millis(random.u64(20..120))).await;

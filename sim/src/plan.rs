@@ -20,6 +20,7 @@
 //! Times are seconds. What is as it usually is goes unsaid: the node `node`, the link `lan`.
 
 mod cast;
+mod disk;
 mod facts;
 mod family;
 mod link;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use crate::link::Link;
 use crate::time::SimTime;
 
+pub use self::disk::{DiskCalls, DiskFault};
 pub use self::parse::PlanError;
 pub use self::target::{Refusal, Target, TargetQuirk};
 
@@ -123,6 +125,9 @@ pub enum MomentKind {
     Started,
     /// A node has stopped or crashed, a target has crashed.
     Down,
+    /// A node's disk has been told to do something. Where a node is to crash at that moment, its disk
+    /// does nothing more from it on.
+    Disk,
 }
 
 /// A peer or node by its name, or a group of `count` peers named `name-1`, `name-2`, ...
@@ -171,8 +176,9 @@ pub enum Act {
     Cancel,
     /// The node's task for this peer's connection panics at its next read.
     Panic,
-    /// A node's or a target's process dies, and starts again after so long; never if `None`. `silent`: the
-    /// machine lost its power, nobody is told.
+    /// A node's or a target's process dies, and starts again after so long; never if `None`. `silent`:
+    /// the machine lost its power, nobody is told, and a node's disk has what was synced, and of the
+    /// rest whatever it likes.
     Crash {
         /// Until it starts again.
         down: Option<Duration>,
@@ -191,6 +197,9 @@ pub enum Act {
     Refuse(Duration),
     /// Connects to a node or a target hang for so long.
     Hang(Duration),
+    /// A node's disk fails like this for so long. `None`: once if it is a call that fails, for good
+    /// if it is anything else.
+    Disk(DiskFault, Option<Duration>),
 }
 
 /// A publisher.

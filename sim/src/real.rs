@@ -11,10 +11,12 @@ mod sockets;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay::config::Config;
+use forebay::shell::disk::RealDisk;
 use forebay::shell::net::TokioNet;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -47,7 +49,11 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// If the plan cannot be carried out, or its nodes cannot listen.
 pub fn run(plan: &Plan) -> Result<Run, RunError> {
     plan.check().map_err(RunError::Plan)?;
-    let config = run::config(plan, ["listen.rtmp=127.0.0.1:0", "listen.http=127.0.0.1:0"])?;
+    let mut config = run::config(plan, ["listen.rtmp=127.0.0.1:0", "listen.http=127.0.0.1:0"])?;
+    let recordings = Recordings::new();
+    if let Some(directory) = &mut config.archive.directory {
+        directory.clone_from(&recordings.0);
+    }
     let started = cpu::of_thread();
     let recorder = Recorder::new();
     let _panics = panics::watch(recorder.clone());
@@ -63,6 +69,22 @@ pub fn run(plan: &Plan) -> Result<Run, RunError> {
         Ok::<_, RunError>(trace)
     })?;
     Ok(Run { plan: plan.clone(), trace, config, cost: cpu::of_thread() - started })
+}
+
+/// Where nodes record on real time: a directory of this run alone, which is gone with it.
+struct Recordings(PathBuf);
+
+impl Recordings {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("forebay-sim-{}", std::process::id())))
+    }
+}
+
+impl Drop for Recordings {
+    fn drop(&mut self) {
+        // Mostly nothing was recorded, and there is none.
+        let _not_there = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 async fn carry_out(plan: &Plan, config: &Config, recorder: Recorder) -> Result<Trace, RunError> {
@@ -81,10 +103,11 @@ async fn carry_out(plan: &Plan, config: &Config, recorder: Recorder) -> Result<T
     Ok(world.recorder.take())
 }
 
-fn node(plan: &Plan, config: &Config, recorder: &Recorder, name: &str) -> Node<TokioNet> {
+fn node(plan: &Plan, config: &Config, recorder: &Recorder, name: &str) -> Node<TokioNet, RealDisk> {
     Node {
         who: recorder.who(name),
         net: TokioNet,
+        disk: RealDisk::default(),
         config: config.clone(),
         seed: random::stream(plan.seed, &format!("{name}/server")).u64(..),
         keys: plan.keys().into(),
@@ -94,7 +117,7 @@ fn node(plan: &Plan, config: &Config, recorder: &Recorder, name: &str) -> Node<T
 }
 
 /// Starts a node, and says where it listens.
-async fn listens(node: &Node<TokioNet>) -> Result<[std::net::SocketAddr; 2], RunError> {
+async fn listens(node: &Node<TokioNet, RealDisk>) -> Result<[std::net::SocketAddr; 2], RunError> {
     let program = node.clone();
     let running: JoinHandle<Option<String>> =
         tokio::spawn(async move { program.run().await.err().map(|error| error.to_string()) });
@@ -119,7 +142,7 @@ struct World<'a> {
     recorder: Recorder,
     agenda: Agenda,
     net: Loopback,
-    nodes: BTreeMap<String, Node<TokioNet>>,
+    nodes: BTreeMap<String, Node<TokioNet, RealDisk>>,
     peers: BTreeMap<String, PeerHandle>,
     captures: BTreeMap<String, Arc<Capture>>,
 }

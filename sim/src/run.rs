@@ -2,6 +2,7 @@
 
 mod agenda;
 mod faults;
+mod recordings;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use turmoil::Sim;
 pub(crate) use self::agenda::{Agenda, Do, is_of};
 use crate::capture::{Capture, CaptureError};
 use crate::cpu;
+use crate::disk::SimDisk;
 use crate::link::Link;
 use crate::log::Collector;
 use crate::net::{Fabric, HostId, SimNet};
@@ -198,9 +200,14 @@ impl<'a> World<'a> {
         let mut nodes = BTreeMap::new();
         for name in plan.nodes() {
             let (host, net) = fabric.add_host(&name, Link::lan());
+            let who = recorder.who(&name);
+            let seed = random::stream(plan.seed, &format!("{name}/disk")).u64(..);
+            let disk = SimDisk::of_node(seed, recorder.clone(), who);
+            recordings::halts(plan, &name).for_each(|call| disk.halt_at(call));
             let node = Node {
-                who: recorder.who(&name),
+                who,
                 net,
+                disk,
                 config: relay::with_targets(&config, plan, &name)?,
                 seed: random::stream(plan.seed, &format!("{name}/server")).u64(..),
                 keys: keys.clone(),
@@ -269,6 +276,7 @@ impl<'a> World<'a> {
             self.after_step();
         }
         self.recorder.set_now(self.now);
+        self.end_nodes();
         self.recorder.push(Who::WORLD, What::Finished);
         Ok(())
     }

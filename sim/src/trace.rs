@@ -1,6 +1,7 @@
 //! Trace: what happened in a run, in simulated time. Invariants, goals and the timeline read it;
 //! its text is the same in two runs of one seed.
 
+mod archive;
 mod hls;
 mod relay;
 
@@ -10,6 +11,9 @@ use std::sync::Arc;
 use crate::tag::TagSeen;
 use crate::time::SimTime;
 
+pub use self::archive::{
+    DiskCall, DiskOutcome, DiskSeen, RecordedTag, Recording, RecordingHead, Recordings,
+};
 pub use self::hls::{Fetched, HlsSeen, Listed, Reloaded, Resource};
 pub use self::relay::{RelaySeen, RelayState, RelayTold};
 
@@ -151,6 +155,20 @@ pub enum What {
         /// What it may not exceed.
         bound: u64,
     },
+
+    /// A node's disk was told to do something, or has done it.
+    Disk(DiskSeen),
+    /// The node says that so much of a stream is durable.
+    Durable {
+        /// The stream.
+        key: Arc<str>,
+        /// Which publish.
+        session: u64,
+        /// The newest tag's number in the topic.
+        number: u64,
+    },
+    /// What is on a node's disk while none of its processes runs.
+    Recordings(Arc<Recordings>),
 
     // What the world does.
     /// A fault begins: the plan's line.
@@ -342,6 +360,11 @@ impl fmt::Display for What {
                 write!(f, "panicked{}: {why}", if *injected { " as planned" } else { "" })
             }
             Self::Gauge { name, value, bound } => write!(f, "{name} {value} of {bound}"),
+            Self::Disk(seen) => write!(f, "{seen}"),
+            Self::Durable { key, session, number } => {
+                write!(f, "{key} session {session} is durable up to {number}")
+            }
+            Self::Recordings(recordings) => write!(f, "{recordings}"),
             Self::FaultBegins { family, line } => write!(f, "fault {family} begins: {line}"),
             Self::FaultEnds { family, line } => write!(f, "fault {family} ends: {line}"),
             Self::Crashed => write!(f, "crashed"),

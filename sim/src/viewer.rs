@@ -4,7 +4,7 @@
 pub mod amf0;
 pub mod chunks;
 pub mod connection;
-mod flv;
+pub(crate) mod flv;
 pub mod hls;
 mod http;
 mod rml;

@@ -207,7 +207,7 @@ fn lasts(act: &Act) -> Option<Duration> {
         Act::StopReading(lasts) | Act::Cut(_, lasts) | Act::Stall(lasts) => Some(*lasts),
         Act::Freeze(lasts) | Act::Refuse(lasts) | Act::Hang(lasts) => Some(*lasts),
         Act::Late(_, lasts) => Some(*lasts),
-        Act::Link(_, lasts) | Act::Egress(_, lasts) => *lasts,
+        Act::Link(_, lasts) | Act::Egress(_, lasts) | Act::Disk(_, lasts) => *lasts,
         Act::Crash { down, .. } | Act::Stop(down) => *down,
         Act::Reset | Act::Cancel | Act::Panic | Act::Leave(_) => Some(MOMENT),
         Act::Forget | Act::Receive(_) => None,

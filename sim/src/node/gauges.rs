@@ -7,6 +7,7 @@ use std::time::Duration;
 use forebay::blocks::BlockCounters;
 use forebay::hub::{Hub, Kind, TopicInfo};
 use forebay::shell::Control;
+use forebay::shell::disk::Disk;
 use forebay::shell::net::Net;
 
 use super::Node;
@@ -23,7 +24,7 @@ const LOG_SLACK: u64 = 1 << 20;
 type Gauge = (&'static str, u64, u64);
 
 /// Looks at all gauges for as long as the node lives.
-pub(super) async fn look<N: Net>(node: Node<N>, hub: Hub, control: Control) {
+pub(super) async fn look<N: Net, D: Disk>(node: Node<N, D>, hub: Hub, control: Control) {
     let mut known = Known::default();
     let mut memory = Memory::default();
     loop {
@@ -73,7 +74,7 @@ impl Now<'_> {
         self.topics.iter().map(of).max().unwrap_or(0)
     }
 
-    fn of_hub<N: Net>(&self, node: &Node<N>) -> [Gauge; 8] {
+    fn of_hub<N: Net, D: Disk>(&self, node: &Node<N, D>) -> [Gauge; 9] {
         let limits = &node.config.hub;
         // A log for each protocol of what the ring holds.
         let written = node.config.connection.chunks.message_len_max as u64
@@ -87,6 +88,9 @@ impl Now<'_> {
         let idle_log = self.most(|topic| if viewers_of(topic) == 0 { topic.log_bytes } else { 0 });
         let ring_bytes = self.most(|topic| topic.pinned_bytes);
         let ring_tags = self.most(|topic| topic.ring_tags);
+        // What is asked for is cut to the bound when it is asked for, and may wait for the disk then.
+        let archive_max =
+            node.config.archive.policy.backlog_bytes_max.max(limits.ring.pinned_bytes_max);
         [
             ("ring_pinned_bytes", ring_bytes, limits.ring.pinned_bytes_max),
             ("ring_tags", ring_tags, limits.ring.tags_max as u64),
@@ -97,10 +101,16 @@ impl Now<'_> {
             // A connection plays one stream at most.
             ("left_viewers", viewers, self.open),
             ("left_log_bytes", idle_log, 0),
+            ("archive_backlog_bytes", self.most(recorder_backlog), archive_max),
         ]
     }
 
-    fn of_blocks<N: Net>(&self, node: &Node<N>, control: &Control, memory: &Memory) -> [Gauge; 3] {
+    fn of_blocks<N: Net, D: Disk>(
+        &self,
+        node: &Node<N, D>,
+        control: &Control,
+        memory: &Memory,
+    ) -> [Gauge; 3] {
         let limits = node.config.blocks;
         let block_len = limits.block_len as u64;
         // Those that wait, and the one in use.
@@ -120,6 +130,12 @@ impl Now<'_> {
             ("pinned_bytes", self.blocks.pinned_bytes as u64, pinned_max),
         ]
     }
+}
+
+/// Bytes that wait to be recorded.
+fn recorder_backlog(topic: &TopicInfo) -> u64 {
+    let recorders = topic.subscribers.iter().filter(|one| one.peer == "archive");
+    recorders.map(|one| one.backlog_bytes).max().unwrap_or(0)
 }
 
 fn viewers_of(topic: &TopicInfo) -> usize {
@@ -147,7 +163,7 @@ struct Slow {
 }
 
 impl Memory {
-    fn see<N: Net>(&mut self, node: &Node<N>, now: &Now<'_>) {
+    fn see<N: Net, D: Disk>(&mut self, node: &Node<N, D>, now: &Now<'_>) {
         let rings = now.topics.iter().map(|topic| topic.pinned_bytes).sum::<u64>();
         self.rings = self.rings.max(rings);
         let reach = |goal| node.recorder.reach(node.who, goal);

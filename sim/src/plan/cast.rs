@@ -115,6 +115,7 @@ impl<'a> Cast<'a> {
             | MomentKind::Tag => matches!(role, Role::Publisher | Role::Target),
             MomentKind::Playing | MomentKind::Picture | MomentKind::Lag => role == Role::Viewer,
             MomentKind::Started | MomentKind::Down => matches!(role, Role::Node | Role::Target),
+            MomentKind::Disk => role == Role::Node,
         };
         let event = word(&MOMENTS, &moment.event);
         possible
@@ -160,7 +161,9 @@ impl<'a> Cast<'a> {
             Act::Crash { .. } | Act::Freeze(_) | Act::Refuse(_) | Act::Hang(_) => {
                 (matches!(role, Role::Node | Role::Target), "a node or a target")
             }
-            Act::Stop(_) | Act::Late(..) | Act::Egress(..) => (role == Role::Node, "a node"),
+            Act::Stop(_) | Act::Late(..) | Act::Egress(..) | Act::Disk(..) => {
+                (role == Role::Node, "a node")
+            }
         };
         let name = &line.who.name;
         possible

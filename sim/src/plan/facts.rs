@@ -56,7 +56,7 @@ impl Act {
             | Self::Late(_, time)
             | Self::Refuse(time)
             | Self::Hang(time) => Some(*time),
-            Self::Link(_, lasts) | Self::Egress(_, lasts) => *lasts,
+            Self::Link(_, lasts) | Self::Egress(_, lasts) | Self::Disk(_, lasts) => *lasts,
             Self::Crash { down, .. } => *down,
             Self::Publish(_)
             | Self::Play(_)

@@ -28,6 +28,7 @@ impl Act {
             Self::Late(..) => "T5",
             Self::Egress(..) => "N8",
             Self::Refuse(_) | Self::Hang(_) => "N20",
+            Self::Disk(fault, _) => fault.family(),
         })
     }
 }

@@ -10,7 +10,7 @@ use super::vocabulary::{
 };
 use super::words::{Read, Words};
 use super::{
-    Act, Actor, Direction, Line, Moment, MomentKind, Plan, Play, Publish, Target, VERSION, When,
+    Act, Actor, Direction, Line, Moment, MomentKind, Plan, Play, Publish, Target, VERSION, When, disk,
     link, quirk, target,
 };
 use crate::time::SimTime;
@@ -302,6 +302,7 @@ const ACTS: [(&str, ReadAct); 21] = [
     }),
     ("refuse", |words| words.lasting().map(Act::Refuse)),
     ("hang", |words| words.lasting().map(Act::Hang)),
+    ("disk", disk::read),
 ];
 
 fn read_act(words: &mut Words<'_>) -> Read<Act> {

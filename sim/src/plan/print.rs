@@ -132,6 +132,7 @@ impl Display for Act {
             }
             Self::Refuse(lasts) => ("refuse".to_owned(), Some(*lasts)),
             Self::Hang(lasts) => ("hang".to_owned(), Some(*lasts)),
+            Self::Disk(fault, lasts) => (format!("disk {fault}"), *lasts),
         };
         f.write_str(&words)?;
         option(f, "for", lasts)

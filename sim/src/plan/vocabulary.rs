@@ -1,8 +1,8 @@
 //! The words of a plan's text: each list once, for reading and for writing.
 
-use super::{Direction, Leave, MomentKind, Player, Receive, Refusal, Speech, Start};
+use super::{Direction, DiskCalls, Leave, MomentKind, Player, Receive, Refusal, Speech, Start};
 
-pub(super) const MOMENTS: [(&str, MomentKind); 11] = [
+pub(super) const MOMENTS: [(&str, MomentKind); 12] = [
     ("connected", MomentKind::Connected),
     ("publishing", MomentKind::Publishing),
     ("playing", MomentKind::Playing),
@@ -14,6 +14,7 @@ pub(super) const MOMENTS: [(&str, MomentKind); 11] = [
     ("closed", MomentKind::Closed),
     ("started", MomentKind::Started),
     ("down", MomentKind::Down),
+    ("disk", MomentKind::Disk),
 ];
 
 pub(super) const PLAYERS: [(&str, Player); 4] =
@@ -45,6 +46,9 @@ pub(super) const RECEIVES: [(&str, Receive); 6] = [
 
 pub(super) const REFUSALS: [(&str, Refusal); 3] =
     [("bad-name", Refusal::BadName), ("auth", Refusal::Auth), ("busy", Refusal::Busy)];
+
+pub(super) const DISK_CALLS: [(&str, DiskCalls); 3] =
+    [("write", DiskCalls::Write), ("sync", DiskCalls::Sync), ("names", DiskCalls::Names)];
 
 pub(super) const SPEECHES: [(&str, Speech); 16] = [
     ("silence", Speech::Silence),

@@ -75,5 +75,6 @@ fn impossible(act: &Act) -> Option<&'static str> {
         Act::Panic => Some("only a modelled read can panic"),
         Act::Crash { .. } | Act::Stop(_) => Some("the nodes live as long as the run"),
         Act::Freeze(_) | Act::Late(..) => Some("real clocks cannot be stopped"),
+        Act::Disk(..) => Some("the disk is a real one"),
     }
 }

@@ -8,7 +8,7 @@ use crate::plan::{Moment, MomentKind, Plan, When};
 use crate::recorder::Recorder;
 use crate::tag::Role;
 use crate::time::SimTime;
-use crate::trace::{RelaySeen, What, Who};
+use crate::trace::{DiskOutcome, DiskSeen, RelaySeen, What, Who};
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +116,7 @@ impl Agenda {
                 What::Closed(_) => add(MomentKind::Closed),
                 What::Started => add(MomentKind::Started),
                 What::Crashed | What::Stopped { .. } => add(MomentKind::Down),
+                What::Disk(DiskSeen { outcome: DiskOutcome::Begun, .. }) => add(MomentKind::Disk),
                 _ => {}
             }
         });

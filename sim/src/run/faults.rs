@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::agenda::Do;
 use super::{NodeHandle, World, is_of};
+use crate::disk::Death;
 use crate::link::Link;
 use crate::net::HostId;
 use crate::peer::Order;
@@ -19,7 +20,7 @@ impl World<'_> {
         let line = &plan.lines[index];
         self.tell_fault(index, true);
         if self.nodes.contains_key(&line.who.name) {
-            self.do_to_node(&line.who.name, &line.act);
+            self.do_to_node(&line.who.name, index, &line.act);
         } else {
             for name in self.members(&line.who.name) {
                 self.do_to_peer(&name, &line.act);
@@ -37,9 +38,10 @@ impl World<'_> {
         let line = &plan.lines[index];
         self.active.retain(|active| *active != index);
         self.tell_fault(index, false);
-        if let Some(NodeHandle { host, .. }) = self.nodes.get(&line.who.name) {
+        if let Some(NodeHandle { host, node, .. }) = self.nodes.get(&line.who.name) {
             let host = *host;
             match &line.act {
+                Act::Disk(..) => node.disk.end(index),
                 Act::Cut(direction, _) => {
                     for (name, peer) in self.at_node(&line.who.name) {
                         self.heal(&name, peer, *direction);
@@ -166,7 +168,7 @@ impl World<'_> {
         }
     }
 
-    fn do_to_node(&mut self, name: &str, act: &Act) {
+    fn do_to_node(&mut self, name: &str, index: usize, act: &Act) {
         let Some(handle) = self.nodes.get_mut(name) else { return };
         let host = handle.host;
         match act {
@@ -175,7 +177,8 @@ impl World<'_> {
                 if handle.down_until.is_none() {
                     self.fabric.set_dark(host, *silent);
                     handle.returns = None;
-                    self.kill(name);
+                    let death = if *silent { Death::OfMachine } else { Death::OfProcess };
+                    self.kill(name, death);
                 }
                 self.stay_down(name, until);
             }
@@ -190,6 +193,11 @@ impl World<'_> {
             Act::Egress(rate, _) => self.fabric.set_egress(host, Some(*rate)),
             Act::Refuse(_) => self.fabric.set_refuses(host, true),
             Act::Hang(_) => self.fabric.set_hangs(host, true),
+            Act::Disk(fault, lasts) => {
+                let records = handle.node.config.archive.directory.clone().unwrap_or_default();
+                let once = fault.is_single() && lasts.is_none();
+                handle.node.disk.begin(index, *fault, once, &records);
+            }
             Act::Cut(direction, _) => {
                 for (_, peer) in self.at_node(name) {
                     self.fabric.set_cut(peer, *direction, true);
@@ -205,14 +213,14 @@ impl World<'_> {
     }
 
     /// Ends a node's process on the spot.
-    fn kill(&mut self, name: &str) {
+    fn kill(&mut self, name: &str, death: Death) {
         let Some(handle) = self.nodes.get(name) else { return };
         let who = handle.node.who;
         self.recorder.push(who, What::Crashed);
-        self.end_process(name);
+        self.end_process(name, death);
     }
 
-    fn end_process(&mut self, name: &str) {
+    pub(super) fn end_process(&mut self, name: &str, death: Death) {
         // What destructors would log, a killed process does not.
         self.recorder.set_muted(true);
         if let Some(handle) = self.nodes.get(name) {
@@ -220,6 +228,7 @@ impl World<'_> {
         }
         self.sim.crash(name);
         self.recorder.set_muted(false);
+        self.look_at_disk(name, death);
     }
 
     /// A node that has stopped by itself leaves its process, and may come back.
@@ -234,7 +243,7 @@ impl World<'_> {
             .map(|(name, _)| name.clone())
             .collect();
         for name in stopping {
-            self.end_process(&name);
+            self.end_process(&name, Death::OfProcess);
             let returns = self.nodes.get_mut(&name).and_then(|handle| handle.returns.take());
             let down = returns.flatten();
             self.stay_down(&name, down.map_or(SimTime::MAX, |down| self.now + down));

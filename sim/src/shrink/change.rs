@@ -287,6 +287,7 @@ pub(super) fn durations(line: &mut Line, change: &dyn Fn(u64) -> u64) {
         }
         Act::Link(_, lasts)
         | Act::Egress(_, lasts)
+        | Act::Disk(_, lasts)
         | Act::Stop(lasts)
         | Act::Crash { down: lasts, .. } => lasts.iter_mut().for_each(change),
         Act::StopReading(lasts)

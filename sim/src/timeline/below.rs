@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::story::Story;
 use super::text::{Text, clip};
 use super::{Detail, LeftOut, gauges};
-use crate::trace::{Close, Event, HlsSeen, Level, What, Who};
+use crate::trace::{Close, DiskOutcome, Event, HlsSeen, Level, What, Who};
 
 /// Characters of a line; what a peer says may be of any length.
 const LINE_LEN: usize = 240;
@@ -104,6 +104,8 @@ fn is_news(what: &What) -> bool {
         What::Hls(HlsSeen::Fetched(fetched)) => fetched.status != 200,
         What::Hls(HlsSeen::Stalled(_)) => true,
         What::Hls(_) => false,
+        What::Disk(seen) => !matches!(seen.outcome, DiskOutcome::Begun | DiskOutcome::Done),
+        What::Durable { .. } | What::Recordings(_) => false,
         What::Goal(_) | What::Dialed { .. } | What::Connected | What::Playing { .. } => false,
         What::Closed(Close::Left) => false,
         What::Log { level, .. } => *level > Level::Info,

@@ -3,7 +3,7 @@
 use crate::tag::{Kind, TagSeen};
 
 /// Reads a file header and tags, however they are cut. After an error it must not be used.
-pub(super) struct FlvReader {
+pub(crate) struct FlvReader {
     state: State,
     /// What has come of the present field.
     have: Vec<u8>,
@@ -28,23 +28,23 @@ const TAG_HEADER_LEN: usize = 11;
 const BACK_POINTER_LEN: usize = 4;
 
 impl FlvReader {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { state: State::FileHeader, have: Vec::new(), offset: 0 }
     }
 
     /// Whether the file may end here.
-    pub(super) fn is_at_end_of_tag(&self) -> bool {
+    pub(crate) fn is_at_end_of_tag(&self) -> bool {
         matches!(self.state, State::TagHeader) && self.have.is_empty()
     }
 
     /// Bytes of the file taken so far.
-    pub(super) fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
     /// Takes bytes from the front of `input` up to the end of the next tag. `Ok(None)`: all of it
     /// was taken, and no tag is complete.
-    pub(super) fn read(&mut self, input: &mut &[u8]) -> Result<Option<TagSeen>, String> {
+    pub(crate) fn read(&mut self, input: &mut &[u8]) -> Result<Option<TagSeen>, String> {
         loop {
             let wanted = match self.state {
                 State::FileHeader => FILE_HEADER_LEN,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use forebay_sim::link::{Capacity, Link, Loss, NAMED, Path};
 use forebay_sim::plan::{
-    Act, Actor, Direction, Leave, Line, Moment, MomentKind, Plan, Play, Player, Publish, Quirk,
-    Receive, Refusal, Speech, Start, Target, TargetQuirk, When,
+    Act, Actor, Direction, DiskCalls, DiskFault, Leave, Line, Moment, MomentKind, Plan, Play, Player,
+    Publish, Quirk, Receive, Refusal, Speech, Start, Target, TargetQuirk, When,
 };
 use forebay_sim::time::SimTime;
 use proptest::prelude::*;
@@ -280,6 +280,20 @@ fn node_act() -> impl Strategy<Value = Act> {
         (rate(), maybe(duration())).prop_map(|(bits, lasts)| Act::Egress(bits, lasts)),
         duration().prop_map(Act::Refuse),
         duration().prop_map(Act::Hang),
+        (disk_fault(), maybe(duration())).prop_map(|(fault, lasts)| {
+            Act::Disk(fault, lasts.filter(|_| fault != DiskFault::Leftovers))
+        }),
+    ]
+}
+
+fn disk_fault() -> impl Strategy<Value = DiskFault> {
+    use DiskFault::{Fail, Flip, Full, Leftovers, Lie, NoFiles, ReadOnly, Short, Stall};
+    let calls = [DiskCalls::Write, DiskCalls::Sync, DiskCalls::Names].map(Fail);
+    let plain = [Stall, Full, Lie, Short, Flip, ReadOnly, NoFiles, Leftovers];
+    prop_oneof![
+        duration().prop_map(DiskFault::Slow),
+        rate().prop_map(|bits| DiskFault::Rate(bits.max(1))),
+        select([&plain[..], &calls[..]].concat()),
     ]
 }
 
