@@ -36,6 +36,8 @@ pub enum Removed {
     SlowViewers(Vec<String>),
     /// Targets of relays, by name (R5).
     Targets(Vec<String>),
+    /// All that goes wrong with disks (A6).
+    DiskFaults,
 }
 
 /// A rule about two runs.
@@ -89,6 +91,12 @@ pub static ALL: &[Difference] = &[
         why: "a service that is down must not be felt at home",
         goal: Some("relay_at_backoff_cap"),
     },
+    Difference {
+        id: "A6",
+        name: "disk_trouble_stays_local",
+        why: "a full disk is no reason not to be on air",
+        goal: Some("disk_full_then_free"),
+    },
 ];
 
 impl Removed {
@@ -101,6 +109,7 @@ impl Removed {
             Self::BadPeer(_) => &ALL[3],
             Self::SlowViewers(_) => &ALL[4],
             Self::Targets(_) => &ALL[5],
+            Self::DiskFaults => &ALL[6],
         }
     }
 }
@@ -115,6 +124,7 @@ impl fmt::Display for Removed {
             Self::SlowViewers(names) | Self::Targets(names) => {
                 write!(f, "no {}", names.join(", "))
             }
+            Self::DiskFaults => write!(f, "disks that work"),
         }
     }
 }
@@ -162,6 +172,7 @@ pub fn compare(with: &Judged<'_>, without: &Judged<'_>, removed: &Removed) -> Op
         Removed::Viewers => compare_streams(with, without, |a, b| no_later(with, a, b)),
         Removed::BadPeer(name) => panics(with)
             .or_else(|| compare_viewers(with, without, |c| with.trace.name(c.who) == name, None)),
+        Removed::DiskFaults => compare_viewers(with, without, |_| false, Some(with.limits.tick)),
         Removed::SlowViewers(names) => {
             let is_gone =
                 |c: &Connection| names.iter().any(|name| run::is_of(with.trace.name(c.who), name));

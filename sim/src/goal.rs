@@ -1,6 +1,7 @@
 //! Goal: a state that some run of a campaign has to reach before its silence means anything. The
 //! numbers are those of PROPERTIES §3.
 
+mod archive;
 mod faults;
 mod hls;
 mod relay;
@@ -98,7 +99,11 @@ pub static ALL: &[Goal] = &[
     // 34, a crash between a segment and its playlist: nothing of HLS is on a disk, and the two
     // appear at once.
     row(35, "blocking_reload_waited", &["S12"], hls::reload_waited),
-    // 36 to 40: archive.
+    row(36, "crash_between_write_and_sync", &["A1", "A2"], archive::crash_before_sync),
+    row(37, "crash_between_sync_and_rename", &["A4"], archive::crash_before_rename),
+    row(38, "crash_during_recovery", &["A3"], archive::crash_in_recovery),
+    row(39, "disk_full_then_free", &["A6", "A7"], archive::full_then_free),
+    row(40, "rotated_on_a_huge_gop", &["A5"], archive::huge_gop),
     row(41, "relay_cut_inside_chunk", &["R1", "R2"], relay::cut_inside_chunk),
     row(42, "relay_cut_inside_header_send", &["R1", "R2"], relay::cut_inside_headers),
     row(43, "relay_at_backoff_cap", &["R3", "R4"], relay::at_cap),

@@ -1,6 +1,7 @@
 //! Invariant: what must hold in every run, each with its reason. The numbers are those of
 //! PROPERTIES §1; what cannot be judged from one run alone is in [`crate::differential`].
 
+mod archive;
 mod cast;
 mod decodability;
 mod fanout;
@@ -239,6 +240,24 @@ pub static ALL: &[Invariant] = &[
     row("S15", "good_weather_never_stalls", None, hls::stalls,
         "nobody watches a wheel turn"),
 
+    // 1.6 Archive. A6 compares two runs.
+    row("A1", "archive_is_a_prefix", Some("crash_between_write_and_sync"), archive::prefix,
+        "a recording with other pictures than were shown is worse than none"),
+    row("A2", "synced_tags_survive", Some("crash_between_write_and_sync"), archive::survive,
+        "durable is a promise"),
+    row("A3", "recovery_is_idempotent", Some("crash_during_recovery"), archive::even,
+        "whoever recovers may lose his power as well"),
+    row("A4", "a_final_name_is_complete", Some("crash_between_sync_and_rename"), archive::complete,
+        "whoever copies finished files looks at names alone"),
+    row("A5", "rotation_loses_nothing", Some("rotated_on_a_huge_gop"), archive::rotation,
+        "an evening is many files"),
+    row("A7", "archive_backlog_is_bounded", Some("disk_full_then_free"), archive::backlog,
+        "a disk that hangs must not fill the memory"),
+    row("A8", "loss_window_is_bounded", None, archive::loss_window,
+        "operators choose how much they may lose"),
+    row("A9", "a_damaged_file_is_noticed", None, archive::damage,
+        "disks forget, and archives are read years later"),
+
     // 1.7 Relay. R5 compares two runs; R6, R8 and R9 come with the edges.
     row("R1", "remote_sees_a_clean_session", Some("relay_cut_inside_chunk"), relay::clean,
         "a service's viewers see what the target was sent"),
@@ -253,7 +272,7 @@ pub static ALL: &[Invariant] = &[
     row("R10", "relay_state_is_true", None, relay::told,
         "operators believe what they are shown"),
 
-    // 1.6 Archive, 1.8 coordination, 1.9 jobs: their rows come here with what they judge.
+    // 1.8 coordination, 1.9 jobs: their rows come here with what they judge.
 
     // 1.10 Lifecycle. L3 needs the runtime's counters.
     row("L1", "drain_is_gentle", Some("drained_under_load"), lifecycle::drain,

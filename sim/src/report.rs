@@ -73,6 +73,8 @@ pub fn limits(plan: &Plan, config: &Config) -> Limits {
         write_stall: config.play.write_stall_timeout,
         unsent_bytes: u64::from(config.play.unsent_len_max) + config.play.write_len_max as u64,
         connections: config.listen.connections_max,
+        archive_sync: config.archive.limits.sync,
+        archive_file_ms: config.archive.limits.file_ms_max,
         drain: config.drain_timeout,
         relays: RelayBounds {
             connect: config.relays.connect_timeout,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::Removed;
 use crate::link::{Capacity, Link, Loss};
-use crate::plan::{Act, Line, Plan, Quirk, Speech, When};
+use crate::plan::{Act, Line, MomentKind, Plan, Quirk, Speech, When};
 use crate::random;
 use crate::run::is_of;
 
@@ -43,6 +43,7 @@ pub fn twins(plan: &Plan) -> Vec<(Removed, Plan)> {
     }
     let targets: Vec<_> = plan.targets().map(|(name, _)| name.to_owned()).collect();
     twins.extend(without(plan, &targets).map(|twin| (Removed::Targets(targets), twin)));
+    twins.extend(whole_disks(plan).map(|twin| (Removed::DiskFaults, twin)));
     twins.retain(|(_, twin)| twin != plan && twin.check().is_ok());
     twins
 }
@@ -52,6 +53,8 @@ fn is_comparable(plan: &Plan) -> bool {
     let nodes = plan.nodes();
     let is_shared = |setting: &String| SHARED.iter().any(|shared| setting.starts_with(shared));
     let concerns_all = |line: &Line| match &line.act {
+        // A disk is nobody's but its archive's.
+        Act::Disk(..) => false,
         // What a node suffers, all suffer, and how long depends on who is there.
         _ if nodes.contains(&line.who.name) => true,
         // At its next read, or whatever it is that it does.
@@ -105,6 +108,14 @@ fn without(plan: &Plan, names: &[String]) -> Option<Plan> {
     // A publisher that is gone would take its viewers' reason along.
     let goes = twin.lines.len() < plan.lines.len();
     (goes && !twin.lines.iter().any(waits)).then_some(twin)
+}
+
+/// The plan with disks that work; `None` if they do, or if somebody waits for what they do.
+fn whole_disks(plan: &Plan) -> Option<Plan> {
+    let mut twin = plan.clone();
+    twin.lines.retain(|line| !matches!(line.act, Act::Disk(..)));
+    let waits = |line: &Line| matches!(&line.when, When::On { moment, .. } if moment.event == MomentKind::Disk);
+    (twin != *plan && !plan.lines.iter().any(waits)).then_some(twin)
 }
 
 /// The plan with its publishers' bytes cut otherwise.

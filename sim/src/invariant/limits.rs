@@ -46,6 +46,10 @@ pub struct Limits {
     pub unsent_bytes: u64,
     /// `listen.connections_max`.
     pub connections: usize,
+    /// `archive.sync_ms`.
+    pub archive_sync: Duration,
+    /// `archive.file_ms_max`.
+    pub archive_file_ms: u64,
     /// `shutdown.drain_ms`.
     pub drain: Duration,
 
@@ -132,6 +136,8 @@ impl Default for Limits {
             write_stall: ms(120_000),
             unsent_bytes: (256 << 10) + (512 << 10),
             connections: 20_000,
+            archive_sync: ms(1_000),
+            archive_file_ms: 3_600_000,
             drain: ms(10_000),
             relays: RelayBounds::default(),
             linger: ms(5_000),

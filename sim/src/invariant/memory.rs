@@ -7,7 +7,7 @@ use super::{Finding, Judged, Verdict, first};
 use crate::trace::{Close, What};
 
 /// Beginnings of names, and who judges them.
-const OWNED: [&str; 6] = ["connection_", "ring_", "gop_", "pool_", "pinned_", "left_"];
+const OWNED: [&str; 7] = ["connection_", "ring_", "gop_", "pool_", "pinned_", "left_", "archive_"];
 
 /// The first gauge of such a name that is over its bound.
 pub(super) fn over_bound(run: &Judged<'_>, beginning: &str) -> Verdict {

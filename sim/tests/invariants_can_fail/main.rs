@@ -1,6 +1,7 @@
 //! Every invariant can fail (D5): a bad trace that it rejects, and a near miss that it accepts.
 //! A near miss is accepted by all others too, unless it says otherwise.
 
+mod archive;
 mod decodability;
 mod fanout;
 mod hls;
@@ -40,6 +41,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         memory::CASES,
         hls::CASES,
         relay::CASES,
+        archive::CASES,
     ];
     sections.into_iter().flatten().chain(runs::CASES)
 }

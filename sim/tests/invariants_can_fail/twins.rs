@@ -35,6 +35,7 @@ const CASES: &[Case] = &[
     case(slow, lost_picture, slow_alone_suffers),
     case(targets, || got_later(100), || got_later(5)),
     case(targets, || entered_later(100), || entered_later(5)),
+    case(|| Removed::DiskFaults, || got_later(100), || got_later(5)),
 ];
 
 fn targets() -> Removed {
@@ -233,6 +234,11 @@ fn what_is_shared_has_no_twins() {
     ] {
         assert_eq!(rules(lines), [""; 0], "{lines}");
     }
+}
+
+#[test]
+fn a_disk_that_fails_is_its_archives_alone() {
+    assert_eq!(rules("1.000 node disk full for 1.000\n"), ["I2", "I5", "A6"]);
 }
 
 #[test]
