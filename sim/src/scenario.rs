@@ -110,6 +110,7 @@ pub static ALL: &[Scenario] = &[
     row("rolling_restart", 2, nodes::rolling_restart, "two nodes stop and start one after the other; viewers reconnect"),
     row("crash_loop", 2, nodes::crash_loop, "a node that dies every few seconds"),
     row("frozen_node", 2, nodes::frozen_node, "a node stands still, then goes on"),
+    row("crashing_disk", 8, nodes::crashing_disk, "nodes that record, on disks that fail, and lose their power"),
     row("weather", 6, nodes::weather, "links of all kinds that fail"),
     row("everything", 40, nodes::everything, "a random subset of all of the above"),
 ];

@@ -71,6 +71,7 @@ scenarios! {
     rolling_restart: 0..3,
     crash_loop: 0..3,
     frozen_node: 0..3,
+    crashing_disk: 0..8,
     weather: 0..3,
     everything: 0..12,
 }

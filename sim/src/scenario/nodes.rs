@@ -93,6 +93,12 @@ pub(super) fn weather(world: &mut World) {
     world.run(25.s());
 }
 
+/// What was recorded is there, whatever happens to the disk and whenever the power goes.
+pub(super) fn crashing_disk(world: &mut World) {
+    world.draw(super::mix("crashing_disk"), 30.s());
+    world.run(30.s());
+}
+
 /// Any world at all: shape, work, faults and their strength come from the seed.
 pub(super) fn everything(world: &mut World) {
     world.draw(super::mix("everything"), 20.s());

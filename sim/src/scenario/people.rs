@@ -16,6 +16,8 @@ pub(super) fn smoke(world: &mut World) {
 }
 
 pub(super) fn calm(world: &mut World) {
+    world.set("archive.directory=\"records\"");
+    world.set("archive.file_ms_max=6000");
     world.draw(super::mix("calm"), 20.s());
     world.run(20.s());
 }
