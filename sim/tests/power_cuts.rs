@@ -45,13 +45,13 @@ fn power_lost_at_any_call_leaves_what_was_durable() {
     assert!(all > 60, "{all} calls");
     let mut kept = Vec::new();
     for call in 1..=all {
-        let outcome = run(&format!("node.disk#{call} node crash silent\n"), "5.000");
+        let outcome = run(&format!("node.disk#{call} node crash silent\n"), "5.100");
         let looks = looks(&outcome);
         assert_eq!(looks.len(), 1, "call {call}");
         assert!(looks[0].has_lost_power, "call {call}");
         kept.push(tags(looks[0]));
     }
-    assert!(kept[0] == 0 && kept[all - 1] > 300, "{kept:?}");
+    assert!(kept[0] == 0 && kept[all - 1] > 250, "{kept:?}");
 }
 
 #[test]

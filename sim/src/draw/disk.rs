@@ -51,7 +51,7 @@ impl Draw<'_> {
         self.world.set(&format!("archive.file_ms_max={}", random.u64(1_000..8_000)));
         self.world.set(&format!("archive.backlog_ms_max={}", random.u64(1_500..8_000)));
         if random.u32(..4) == 0 {
-            self.world.set(&format!("archive.file_bytes_max={}", random.u64(50_000..1_000_000)));
+            self.world.set(&format!("archive.file_bytes_max={}", random.u64(1 << 16..1 << 20)));
         }
         if random.u32(..4) == 0 {
             self.world.set(&format!("archive.write_len_max={}", random.u64(1_000..100_000)));

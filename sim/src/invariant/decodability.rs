@@ -246,21 +246,28 @@ pub(super) fn audio_only(run: &Judged<'_>) -> Verdict {
         let is_radio = topic.tags.iter().all(|tag| tag.tag.kind != Kind::Video);
         let slack = run.limits.start_slack + run.limits.coalesce + 12 * run.limits.tick;
         let by = connection.dialed.at + 6 * round_trip(&play.link) + slack;
+        let of = |at: SimTime| topic.tags[..topic.entered_by(at)].last().map(|tag| tag.session);
         // It has to have something to hear: sound before it came, and sound until then; if it asked
         // for the present, sound that comes when it plays and has the time to reach it.
+        let session = of(connection.dialed.at);
         let sounds = |from, to| {
             let range = topic.entered_by(from)..topic.entered_by(to);
-            let tags = topic.tags.get(range).unwrap_or_default();
-            tags.iter().any(|tag| tag.tag.role == Role::Sound && !tag.is_orphan)
+            let mut tags = topic.tags.get(range).unwrap_or_default().iter();
+            tags.any(|tag| {
+                tag.tag.role == Role::Sound && !tag.is_orphan && Some(tag.session) == session
+            })
         };
         let is_audible = |told: SimTime| match run.starts_live(connection) {
-            true => sounds(playing.at, by - round_trip(&play.link) - run.limits.coalesce),
+            // The past was there before it was seen to enter.
+            true => {
+                let (from, to) = (playing.at + run.limits.unseen(), by - round_trip(&play.link));
+                sounds(from, to - run.limits.coalesce)
+            }
             false => sounds(told, by),
         };
         let slack = Duration::from_secs(1);
-        let of = |at: SimTime| topic.tags[..topic.entered_by(at)].last().map(|tag| tag.session);
         let is_fair = is_radio
-            && of(connection.dialed.at) == of(playing.at + run.limits.unseen())
+            && session == of(playing.at + run.limits.unseen())
             && sounds(connection.dialed.at - slack, connection.dialed.at)
             && connection.connected.is_some_and(|told| told.at < by && is_audible(told.at))
             && rate(&play.link, &play.link.down) >= topic.peak_second() * 12

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use forebay::shell::disk::Disk;
 use forebay::shell::net::Net;
 use forebay::shell::{Control, RelayPhase};
 
@@ -10,7 +11,7 @@ use super::{Node, gauges};
 use crate::trace::{RelaySeen, RelayState, RelayTold, What};
 
 /// Looks for as long as the node lives, if it has relays.
-pub(super) async fn look<N: Net>(node: Node<N>, control: Control) {
+pub(super) async fn look<N: Net, D: Disk>(node: Node<N, D>, control: Control) {
     if node.config.relay_to.is_empty() {
         return;
     }

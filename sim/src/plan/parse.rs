@@ -10,8 +10,8 @@ use super::vocabulary::{
 };
 use super::words::{Read, Words};
 use super::{
-    Act, Actor, Direction, Line, Moment, MomentKind, Plan, Play, Publish, Target, VERSION, When, disk,
-    link, quirk, target,
+    Act, Actor, Direction, Line, Moment, MomentKind, Plan, Play, Publish, Target, VERSION, When,
+    disk, link, quirk, target,
 };
 use crate::time::SimTime;
 
@@ -272,7 +272,7 @@ fn read_actor(words: &mut Words<'_>) -> Read<Actor> {
 
 type ReadAct = fn(&mut Words<'_>) -> Read<Act>;
 
-const ACTS: [(&str, ReadAct); 21] = [
+const ACTS: [(&str, ReadAct); 22] = [
     ("publish", |words| read_publish(words).map(Act::Publish)),
     ("play", |words| read_play(words).map(Act::Play)),
     ("speak", |words| {

@@ -11,7 +11,7 @@ use crate::{Case, case};
 pub(crate) const CASES: &[Case] = &[
     case("A1", || tape(|tape| tape.files[0][50].tag.digest += 1), || tape(|tape| tape.hole(1))),
     case("A1", || tape(|tape| tape.hole(0)), || tape(|tape| tape.hole(1))),
-    case("A2", || tape(|tape| tape.cut_ms(1_500)), || tape(|tape| tape.cut_ms(300))),
+    case("A2", || tape(|tape| tape.cut_ms(1_500)), || tape(|tape| tape.cut_ms(100))),
     case(
         "A3",
         || tape(|tape| tape.seen.uneven = Some("another".into())),
@@ -62,7 +62,7 @@ fn tape(change: impl FnOnce(&mut Tape)) -> Story {
         Tape { files, found_torn, index_ms: 0, file_ms_max: 16_000, backlog: 0, late_ms: 0, seen };
     change(&mut tape);
     story.limits.archive_file_ms = tape.file_ms_max;
-    for ms in (0..story.end_ms - 500).step_by(500) {
+    for ms in (0..story.end_ms).step_by(500) {
         let so_far = |tag: &&crate::story::OnWay| tag.entered_ms + tape.late_ms <= ms;
         let count = story.tags.iter().filter(so_far).count() as u64;
         if count > 0 {

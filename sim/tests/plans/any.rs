@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use forebay_sim::link::{Capacity, Link, Loss, NAMED, Path};
 use forebay_sim::plan::{
-    Act, Actor, Direction, DiskCalls, DiskFault, Leave, Line, Moment, MomentKind, Plan, Play, Player,
-    Publish, Quirk, Receive, Refusal, Speech, Start, Target, TargetQuirk, When,
+    Act, Actor, Direction, DiskCalls, DiskFault, Leave, Line, Moment, MomentKind, Plan, Play,
+    Player, Publish, Quirk, Receive, Refusal, Speech, Start, Target, TargetQuirk, When,
 };
 use forebay_sim::time::SimTime;
 use proptest::prelude::*;

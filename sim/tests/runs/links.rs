@@ -56,7 +56,8 @@ fn n4_capacity_bounds_what_is_got_and_loss_is_told() {
     let phone = ran.got("phone");
     // 18,750 bytes a second, chunk headers included; the picture alone would need three times that.
     let got = bytes(&phone, 4_000, 9_000);
-    assert!((60_000..=93_750).contains(&got), "{got} bytes in 5 s");
+    // The first tag in it may have begun to come before.
+    assert!((60_000..=93_750 + 6_000).contains(&got), "{got} bytes in 5 s");
     assert!(bytes(&ran.got("sofa"), 4_000, 9_000) > 2 * got);
     // Afterwards it has all there is.
     let (phone, sofa) = (bytes(&phone, 12_000, 14_000), bytes(&ran.got("sofa"), 12_000, 14_000));

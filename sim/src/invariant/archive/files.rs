@@ -52,9 +52,9 @@ fn incomplete(file: &Recording) -> Option<String> {
     (!is_right).then(|| format!("an index of {index:?}, where keyframes are at {keyframes:?}"))
 }
 
-/// A9.
+/// A9. A disk that lied may have lost the file's head, and with it what its bytes are to be.
 pub(in super::super) fn damage(run: &Judged<'_>) -> Verdict {
-    looks(run).iter().find_map(|look| {
+    looks(run).iter().filter(|look| !look.was_betrayed).find_map(|look| {
         let why = look.recordings.unnoticed.as_ref()?;
         Some(Finding::new(look.event, look.who, "damage unseen", why.to_string()))
     })

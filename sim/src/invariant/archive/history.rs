@@ -1,5 +1,6 @@
 //! History: what is recorded, file by file, against what entered the hub.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +110,7 @@ pub(super) fn place_all<'r>(
         if !file.tags.iter().any(|tag| is_media(&tag.tag)) {
             continue;
         }
-        match place(run, look.who, &name, begun, file) {
+        match place(run, look.who, &name, begun, file, &placed) {
             Place::Found(found) => placed.push(found),
             Place::Nowhere => {
                 stranger.get_or_insert((file, "it is of no stream that was published".to_owned()));
@@ -129,7 +130,7 @@ pub(super) fn name_and_time(path: &str) -> Option<(String, SimTime)> {
     let z = file.rfind('Z')?;
     let stamp = file.get(z.checked_sub(19)?..z)?;
     let name = file.get(..z - 20)?;
-    let number = |range: std::ops::Range<usize>| stamp.get(range)?.parse::<u64>().ok();
+    let number = |range: Range<usize>| stamp.get(range)?.parse::<u64>().ok();
     let days = number(6..8)?.checked_sub(1)?;
     let (hours, minutes, seconds) = (number(9..11)?, number(11..13)?, number(13..15)?);
     let ms = (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1_000 + number(16..19)?;
@@ -152,6 +153,7 @@ fn place<'r>(
     key: &str,
     begun: SimTime,
     file: &'r Recording,
+    others: &[Placed<'r>],
 ) -> Place<'r> {
     let is_it = |topic: &Topic| topic.node == node && *topic.key == *key;
     let topics = run.ledger.topics.iter().enumerate().filter(|(_, topic)| is_it(topic));
@@ -169,11 +171,15 @@ fn place<'r>(
         // Something that is said again later is not what a file began with before.
         for (at, _) in alike {
             let candidate = walk(topic, index, file, frame, at);
-            // Behind a loss its frames are as late as the loss was long.
-            let is_later = topic.tags[candidate.first].at > begun + AHEAD;
-            if is_later && candidate.gap_before == 0 {
+            // A session's first file may begin with headers and a loss: frames are as late then.
+            let start = session_of(topic, at).start;
+            let is_told = (at - start) as u64 <= candidate.gap_before + frame as u64;
+            let is_late_start = candidate.gap_before > 0 && is_told;
+            let from = if is_late_start { start } else { candidate.first };
+            if topic.tags[from].at > begun + AHEAD {
                 continue;
             }
+            let likelihood = |placed: &_| likelihood(placed, others);
             let known = best.as_ref().map(likelihood);
             if known.is_none_or(|known| likelihood(&candidate) >= known) {
                 best = Some(candidate);
@@ -183,9 +189,18 @@ fn place<'r>(
     best.map_or(Place::Nowhere, Place::Found)
 }
 
-/// The further without a mistake, and the fewer undeclared holes, the likelier; then the later.
-fn likelihood(placed: &Placed<'_>) -> (usize, bool) {
-    (placed.odd.unwrap_or(usize::MAX), placed.undeclared().is_none())
+/// The places of the session that a place is in.
+fn session_of(topic: &Topic, at: usize) -> Range<usize> {
+    let session = topic.sessions.iter().find(|known| known.places.contains(&at));
+    session.map_or(at..at + 1, |session| session.places.clone())
+}
+
+/// The further without a mistake, and the fewer undeclared holes, the likelier; then what is in no
+/// other file, as an encoder that begins again fills one file like the other; then the later.
+fn likelihood(placed: &Placed<'_>, others: &[Placed<'_>]) -> (usize, bool, bool) {
+    let is_taken =
+        others.iter().any(|other| other.topic == placed.topic && other.has(placed.first));
+    (placed.odd.unwrap_or(usize::MAX), placed.undeclared().is_none(), !is_taken)
 }
 
 fn walk<'r>(
@@ -199,8 +214,7 @@ fn walk<'r>(
     let session = entered.session;
     // The file's own zero, in the publisher's time.
     let base = entered.tag.timestamp_ms.wrapping_sub(file.tags[frame].tag.timestamp_ms);
-    let places = topic.sessions.iter().find(|known| known.places.contains(&at));
-    let places = places.map_or(at..at + 1, |session| session.places.clone());
+    let places = session_of(topic, at);
     let gap_of = |tags: &[RecordedTag]| tags.iter().filter_map(|tag| tag.gap).sum::<u64>();
     let mut placed = Placed {
         file,
