@@ -5,10 +5,13 @@ use crate::plan::{Act, DiskCalls, DiskFault, Moment, MomentKind, When};
 use crate::random::Rng;
 use crate::world::{NODE, Units as _};
 
+/// A family of faults: its name, how long one lasts at most, in milliseconds, and one of them.
+type Lasting = (&'static str, u64, fn(&mut Rng) -> DiskFault);
+
 impl Draw<'_> {
     pub(super) fn disk(&mut self) {
         self.record();
-        let lasting: [(&str, u64, fn(&mut Rng) -> DiskFault); 8] = [
+        let lasting: [Lasting; 8] = [
             ("disk-slow", 6_000, |random| DiskFault::Slow(random.u64(1..400).ms())),
             ("disk-stall", 10_000, |_| DiskFault::Stall),
             ("disk-rate", 6_000, |random| DiskFault::Rate(random.u64(100_000..2_000_000))),
