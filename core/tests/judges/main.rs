@@ -12,6 +12,7 @@ mod joins;
 mod live;
 mod page;
 mod programs;
+mod recordings;
 mod relays;
 
 use std::path::PathBuf;

@@ -240,6 +240,11 @@ impl Server {
         });
     }
 
+    /// Ends it at once, as a loss of power does to what it had in memory.
+    pub(crate) fn kill(self) -> Done {
+        self.program.kill()
+    }
+
     /// Asks it to stop, as a service manager does.
     pub(crate) fn terminate(self) -> Done {
         self.program.signal("-TERM");
