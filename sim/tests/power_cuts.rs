@@ -4,11 +4,11 @@ use forebay_sim::plan::Plan;
 use forebay_sim::report::{Outcome, run_and_judge};
 use forebay_sim::trace::{DiskOutcome, Recordings, What};
 
-/// Three files are begun, and two of them end.
+/// Two files, the first of which ends.
 const RECORDS: &str = "set archive.directory=\"a/records\"
 set archive.file_ms_max=1000
 set archive.sync_ms=400
-0.000 studio publish live/a obs-360p30-base quirk keyframe-every 1
+0.000 studio publish live/a obs-360p30-base
 ";
 
 fn run(lines: &str, end: &str) -> Outcome {
