@@ -110,7 +110,7 @@ impl<S: Stream> Connection<S> {
             outbox_len: 0,
             ingest: Ingest::new(shared.clone(), stopped.clone()),
             player: None,
-            doze: Doze::new(shared.config.hub.coalesce),
+            doze: Doze::new(shared.config.hub.coalesce, now),
             timer: Box::pin(tokio::time::sleep(limits.handshake_timeout)),
             timer_at: now + limits.handshake_timeout,
             stalled_since: None,
@@ -136,13 +136,17 @@ impl<S: Stream> Connection<S> {
             if self.ingest.poll_superseded(cx, &mut self.rtmp, now) {
                 self.drain(now);
             }
+            // All that has come since the last look is shown together.
+            let due = match has_read && self.doze.look_at().is_some() {
+                true => None,
+                false => self.ingest.flush_due(now),
+            };
             let is_publishing =
                 !self.ingest.is_empty() && self.closing.is_none() && !self.peer_is_done;
-            if let Some(len) = self.doze.look(now, has_read, is_publishing) {
+            if let Some(len) = self.doze.look(now, has_read, is_publishing, due) {
                 // Whatever is wrong with the socket, the next read says it.
                 let _best_effort = self.stream.set_receive_len_min(len);
             }
-            self.ingest.flush_due(now);
             if let Err(error) = self.poll_writes(cx, now) {
                 return Poll::Ready(End::Io(error));
             }
