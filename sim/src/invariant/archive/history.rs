@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::Judged;
 use crate::ledger::Topic;
@@ -144,9 +143,6 @@ enum Place<'r> {
     Unknown,
 }
 
-/// What a node's clock may be ahead of the trace's: it jumps where timers are late.
-const AHEAD: Duration = Duration::from_millis(500);
-
 fn place<'r>(
     run: &Judged<'_>,
     node: Who,
@@ -176,7 +172,8 @@ fn place<'r>(
             let is_told = (at - start) as u64 <= candidate.gap_before + frame as u64;
             let is_late_start = candidate.gap_before > 0 && is_told;
             let from = if is_late_start { start } else { candidate.first };
-            if topic.tags[from].at > begun + AHEAD {
+            // What is seen of it is seen a little later than it is recorded.
+            if topic.tags[from].at > begun + run.limits.unseen() {
                 continue;
             }
             let likelihood = |placed: &_| likelihood(placed, others);
