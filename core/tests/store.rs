@@ -84,10 +84,11 @@ impl Machine {
         for frame in 0..frames {
             sleep_until(start + FRAME * frame).await;
             let mut payload = vec![if frame % 50 == 0 { 0x17 } else { 0x27 }, 1, 0, 0, 0];
-            payload.extend((len as u32 + 5).to_be_bytes());
+            payload.extend((len as u32 + frame / 50 + 5).to_be_bytes());
             payload.push(if frame % 50 == 0 { 0x65 } else { 0x41 });
             payload.extend(frame.to_be_bytes());
-            payload.resize(payload.len() + len, frame as u8);
+            // No segment is as long as another.
+            payload.resize(payload.len() + len + frame as usize / 50, frame as u8);
             peer.send_video(frame * 40, payload).await;
         }
         peer.stop_publishing().await;
@@ -327,9 +328,19 @@ fn segments_leave_the_store_when_no_player_may_ask_for_them() {
 
 #[test]
 fn a_store_that_was_gone_for_longer_than_the_window_has_gaps() {
+    gone_and_back(Answer::Error);
+}
+
+/// It takes as long as the window to see that a store says nothing.
+#[test]
+fn a_store_that_said_nothing_for_longer_than_the_window_has_gaps() {
+    gone_and_back(Answer::Never);
+}
+
+fn gone_and_back(answer: Answer) {
     simulate(async |mut machine| {
         let gone = Duration::from_secs(20)..Duration::from_secs(80);
-        machine.store.fail(Answer::Error, gone);
+        machine.store.fail(answer, gone);
         let server = machine.start(&SEGMENTS).await;
         machine.publish("cam", 2_500, 200).await;
         sleep(Duration::from_secs(1)).await;
@@ -348,6 +359,7 @@ fn a_store_that_was_gone_for_longer_than_the_window_has_gaps() {
                     }
                     let is_there = there.contains(&format!("node-1/live/cam/{line}"));
                     assert_eq!(is_there, !is_gap, "{line}");
+                    assert!(line.ends_with(&format!("-{number}.m4s")), "{line} is not {number}");
                     (is_gap, number) = (false, number + 1);
                 }
             }
@@ -355,6 +367,41 @@ fn a_store_that_was_gone_for_longer_than_the_window_has_gaps() {
         assert_eq!(numbers.last().unwrap() - numbers.first().unwrap(), 49);
         // Sixty seconds were not taken, of which thirty could wait.
         assert!((10..=20).contains(&gaps.len()), "{gaps:?}");
+        server.stop().await;
+    });
+}
+
+/// What is left of a life that the store missed the end of must not be put over the next one's.
+#[test]
+fn a_life_that_is_over_leaves_the_playlists_to_the_next() {
+    // Which of the two tries first when the store is back is chance.
+    for until in (20_000..38_000).step_by(1_700).map(Duration::from_millis) {
+        simulate(async |mut machine| {
+            machine.store.fail(Answer::Error, Duration::from_secs(8)..until);
+            let server = machine.start(&SEGMENTS).await;
+            machine.publish("cam", 250, 200).await;
+            machine.publish("cam", 1_000, 200).await;
+            sleep(Duration::from_secs(1)).await;
+            let playlists = machine.store.history("node-1/live/cam/media.m3u8");
+            let lives: Vec<_> = playlists.iter().map(|(playlist, _)| map(playlist)).collect();
+            assert!(lives.is_sorted(), "back after {until:?}: {lives:?}");
+            assert_ne!(lives.first(), lives.last());
+            let (last, _) = playlists.last().unwrap();
+            assert!(last.ends_with("#EXT-X-ENDLIST\n"), "{last}");
+            server.stop().await;
+        });
+    }
+}
+
+/// Players ask for it once; who pays for requests pays for each.
+#[test]
+fn the_multivariant_playlist_is_put_when_it_says_something_new() {
+    simulate(async |mut machine| {
+        let server = machine.start(&SEGMENTS).await;
+        machine.publish("cam", 1_500, 200).await;
+        sleep(Duration::from_secs(1)).await;
+        let times = machine.store.history("node-1/live/cam/index.m3u8").len();
+        assert!((1..=3).contains(&times), "{times} times for 30 segments that are alike");
         server.stop().await;
     });
 }
@@ -396,10 +443,10 @@ fn a_url_that_is_none_of_a_store_is_refused_by_name() {
     let expect = |url: &str, message: &str| {
         assert_eq!(open(url), Some(format!("store.url = \"{url}\": {message}")));
     };
-    expect("ftp://there", "expected file:///, memory:/// or s3://");
-    expect("file://here", "expected an absolute path, as in file:///srv/store");
+    expect("ftp://there", "it is none of a store that there is");
+    expect("file://here", "it is none of a store that there is");
     expect("file:///dev/null/store", "cannot make the directory: Not a directory (os error 20)");
     #[cfg(not(feature = "s3"))]
-    expect("s3://bucket", "this build has no S3: build it with --features s3");
+    expect("s3://bucket", "this build has no S3, which takes --features s3");
     assert_eq!(open("memory:///"), None);
 }

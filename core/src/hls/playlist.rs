@@ -19,6 +19,9 @@ const HOLD_BACK: u64 = 3;
 const PARTS_LISTED: u64 = 3;
 /// In part targets.
 const PART_HOLD_BACK: u64 = 3;
+/// Of what is promised over what was seen: the next segments may be larger, and a player with one
+/// variant has no other choice anyway.
+pub(super) const HEADROOM: u64 = 2;
 /// Segments past the last listed one that may be asked for.
 const SEGMENTS_AHEAD_MAX: u64 = 2;
 
@@ -317,12 +320,9 @@ pub(super) fn shelved(
 
 /// The multivariant playlist: one variant, which is in `media.m3u8`. Empty before there is any.
 pub(super) fn multivariant(window: &Window) -> String {
-    /// Over what was seen: the next segments may be larger, and a player with one variant has no
-    /// other choice anyway.
-    const HEADROOM: u64 = 2;
     let Some(init) = window.newest_init() else { return String::new() };
     let mean = window.bits_per_second_mean.max(1);
-    let peak = (window.bits_per_second_max * HEADROOM).max(mean);
+    let peak = bandwidth(window);
     let mut out = String::from("#EXTM3U\n#EXT-X-STREAM-INF:");
     let mut attributes = format!("BANDWIDTH={peak},AVERAGE-BANDWIDTH={mean}");
     let _infallible = write!(attributes, ",CODECS=\"{}\"", init.codecs);
@@ -335,6 +335,11 @@ pub(super) fn multivariant(window: &Window) -> String {
     out.push_str(&attributes);
     out.push_str("\nmedia.m3u8\n");
     out
+}
+
+/// What the multivariant playlist promises to be enough for any segment, in bits per second.
+pub(super) fn bandwidth(window: &Window) -> u64 {
+    (window.bits_per_second_max * HEADROOM).max(window.bits_per_second_mean).max(1)
 }
 
 /// Time since the Unix epoch as ISO 8601 has it, in UTC.

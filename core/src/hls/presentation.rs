@@ -134,9 +134,16 @@ impl Presentation {
         &self.id
     }
 
-    /// Complete segments that are listed, from this number on.
+    /// Complete segments that are had, listed or not, from this number on.
     pub fn complete_from(&self, number: u64) -> impl Iterator<Item = &Arc<Segment>> {
-        self.window.listed.iter().filter(move |segment| segment.number >= number)
+        self.window.complete().filter(move |segment| segment.number >= number)
+    }
+
+    /// What the multivariant playlist says, but for averages: the init section that it describes, and
+    /// the bits per second that it promises to be enough.
+    pub fn variant(&self) -> Option<(u64, u64)> {
+        let init = self.window.newest_init()?;
+        Some((init.number, playlist::bandwidth(&self.window)))
     }
 
     /// How many discontinuities are behind what is listed, counted over all lives of the stream.

@@ -79,14 +79,18 @@ pub struct Shelf {
     id: String,
     /// Complete segments that the store does not have.
     waiting: VecDeque<Arc<Segment>>,
+    /// Of the segment behind those that were seen, and where it begins.
     next_number: u64,
+    next_start_ms: u64,
     listed: VecDeque<Shelved>,
     removed: VecDeque<Removed>,
     inits: Vec<u64>,
     target: Option<Duration>,
     discontinuity_sequence: u64,
     multivariant: String,
-    has_multivariant: String,
+    variant: Option<(u64, u64)>,
+    /// What the store's multivariant playlist says.
+    has_variant: Option<(u64, u64)>,
     is_listed: bool,
     is_ended: bool,
     utc: Duration,
@@ -101,13 +105,15 @@ impl Shelf {
             id: String::new(),
             waiting: VecDeque::new(),
             next_number: 0,
+            next_start_ms: 0,
             listed: VecDeque::new(),
             removed: VecDeque::new(),
             inits: Vec::new(),
             target: None,
             discontinuity_sequence: 0,
             multivariant: String::new(),
-            has_multivariant: String::new(),
+            variant: None,
+            has_variant: None,
             is_listed: true,
             is_ended: false,
             utc: Duration::ZERO,
@@ -130,11 +136,14 @@ impl Shelf {
             self.discontinuity_sequence = presentation.discontinuity_sequence();
         }
         for segment in presentation.complete_from(self.next_number) {
+            self.wait_for_missed(segment);
             self.next_number = segment.number + 1;
+            self.next_start_ms = segment.start_ms + segment.duration_ms;
             self.waiting.push_back(segment.clone());
         }
         self.target = presentation.target_duration().or(self.target);
         self.multivariant = presentation.multivariant();
+        self.variant = presentation.variant();
         if presentation.state() == State::Ended && !self.is_ended {
             self.is_ended = true;
             self.is_listed = self.listed.is_empty();
@@ -152,6 +161,42 @@ impl Shelf {
             }
         }
         self.list_gaps();
+    }
+
+    /// Segments that were gone before they were seen, because the store took so long or the memory was
+    /// needed, still have their numbers.
+    fn wait_for_missed(&mut self, next: &Segment) {
+        let missed = match self.next_number {
+            0 => 0,
+            number => next.number - number,
+        };
+        let missed_ms = next.start_ms.saturating_sub(self.next_start_ms);
+        for index in 0..missed {
+            let start_ms = self.next_start_ms + missed_ms * index / missed;
+            let before_ms = next.start_ms.saturating_sub(start_ms);
+            self.totals.missing_segments += 1;
+            self.waiting.push_back(Arc::new(Segment {
+                number: self.next_number + index,
+                start_ms,
+                duration_ms: (missed_ms / missed).max(1),
+                parts: Vec::new(),
+                init: next.init.clone(),
+                // What was in between may have been of another kind.
+                has_discontinuity: index == 0,
+                utc: next.utc.saturating_sub(Duration::from_millis(before_ms)),
+                is_gap: true,
+                len: 0,
+            }));
+        }
+    }
+
+    /// Whether the store's multivariant playlist says what is no longer true. What it promises to be
+    /// enough need not be as generous as it was.
+    fn is_variant_outdated(&self) -> bool {
+        let Some((init, bandwidth)) = self.variant else { return false };
+        self.has_variant.is_none_or(|(stored_init, promised)| {
+            stored_init != init || bandwidth > promised * playlist::HEADROOM
+        })
     }
 
     /// What is to be done next; nothing before [`take`](Self::take) finds more.
@@ -180,7 +225,7 @@ impl Shelf {
         if !self.is_listed && self.target.is_some() {
             return Some(Step::Media);
         }
-        if self.multivariant != self.has_multivariant && !self.listed.is_empty() {
+        if !self.listed.is_empty() && self.is_variant_outdated() {
             return Some(Step::Multivariant);
         }
         if let Some(segment) = self.waiting.front() {
@@ -205,7 +250,7 @@ impl Shelf {
                 self.list(Shelved::of(&segment));
             }
             Some(Step::Media) => self.is_listed = true,
-            Some(Step::Multivariant) => self.has_multivariant = self.multivariant.clone(),
+            Some(Step::Multivariant) => self.has_variant = self.variant,
             Some(Step::Expire(_)) => drop(self.removed.pop_front()),
             None => {}
         }

@@ -291,10 +291,14 @@ impl Window {
         }
     }
 
+    /// Complete segments, those that are no longer listed first.
+    pub(super) fn complete(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
+        self.removed.iter().map(|removed| &removed.segment).chain(&self.listed)
+    }
+
     /// A segment by its number, listed or not.
     pub(super) fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
-        let all = self.removed.iter().map(|removed| &removed.segment).chain(&self.listed);
-        all.rev().find(|segment| segment.number == number)
+        self.complete().rev().find(|segment| segment.number == number)
     }
 
     /// A part by its segment's number and its own.

@@ -37,6 +37,11 @@ impl Presentations {
         self.streams.lock().get(key)?.last().cloned()
     }
 
+    /// Whether no other life of the stream has begun since this one.
+    pub(crate) fn is_newest(&self, key: &StreamKey, stream: &Arc<LiveStream>) -> bool {
+        self.get(key).is_none_or(|newest| Arc::ptr_eq(&newest, stream))
+    }
+
     /// The life of a stream that a file name is of.
     pub(crate) fn of_name(&self, key: &StreamKey, name: &str) -> Option<(Arc<LiveStream>, Wanted)> {
         let lives = self.streams.lock().get(key)?.clone();

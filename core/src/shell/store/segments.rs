@@ -31,13 +31,23 @@ pub(in crate::shell) async fn keep_up(
     let mut failures = 0_u64;
     let mut ended = None;
     let Some(line) = stream.wait_in_line(Whose::Task) else { return shelf };
-    loop {
-        let before = shelf.totals();
+    let mut told = shelf.totals();
+    // What is left of one that is over must not replace the playlists of the next.
+    while !stream.is_over() || shared.presentations.is_newest(key, stream) {
         stream.read(|presentation| shelf.take(presentation, shared.utc()));
+        shared.store.stored_segments(told, shelf.totals());
+        told = shelf.totals();
         let done = match shelf.next_operation() {
             Some(operation) => perform(store, shared, key, operation).await,
-            None if shelf.is_over() => return shelf,
             None => {
+                if failures > 0 {
+                    tracing::info!(stream = %key, failures, "segments are stored again");
+                    shared.store.succeeded();
+                    failures = 0;
+                }
+                if shelf.is_over() {
+                    break;
+                }
                 let is_behind = |now: &Presentation| shelf.is_behind(now).then_some(());
                 poll_fn(|cx| line.poll(cx, is_behind)).await;
                 continue;
@@ -46,11 +56,7 @@ pub(in crate::shell) async fn keep_up(
         match done {
             Ok(()) => {
                 shelf.succeeded();
-                if failures > 0 {
-                    tracing::info!(stream = %key, failures, "segments are stored again");
-                    shared.store.succeeded();
-                }
-                (failures, backoff) = (0, Backoff::new(limits));
+                backoff = Backoff::new(limits);
             }
             Err(error) => {
                 failures += 1;
@@ -63,14 +69,15 @@ pub(in crate::shell) async fn keep_up(
                     let since = now - *ended.get_or_insert(now);
                     if since.as_millis() >= u128::from(settings.window_ms) {
                         tracing::warn!(stream = %key, %error, "the end of the stream is not stored");
-                        return shelf;
+                        break;
                     }
                 }
                 tokio::time::sleep(backoff.next(random.next())).await;
             }
         }
-        shared.store.stored_segments(before, shelf.totals());
     }
+    shared.store.stored_segments(told, shelf.totals());
+    shelf
 }
 
 async fn perform(
