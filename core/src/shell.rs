@@ -190,6 +190,11 @@ impl<N: Net, D: Disk> Server<N, D> {
 
     /// Where recordings and segments are copied, as `[store]` says; its URL is not looked at here.
     pub fn with_store(self, store: Store) -> Self {
+        let Config { archive, hls, store: wanted, .. } = &self.shared.config;
+        let records = archive.directory.is_some() && wanted.recordings;
+        if !records && !(hls.enabled && wanted.hls) {
+            tracing::warn!("nothing will be stored: archive.directory is empty, store.hls is off");
+        }
         self.shared.store.begin();
         Self { store: Some(store), ..self }
     }
@@ -240,7 +245,17 @@ impl<N: Net, D: Disk> Server<N, D> {
         };
         match tokio::time::timeout(shared.config.drain_timeout, drained).await {
             Ok(()) => 0,
-            Err(_) => open(),
+            Err(_) => {
+                let waiting_recordings =
+                    shared.store.counts().map_or(0, |it| it.waiting_recordings);
+                let connections = open();
+                tracing::warn!(
+                    connections,
+                    waiting_recordings,
+                    "cut off: shutdown.drain_ms is over"
+                );
+                connections
+            }
         }
     }
 }

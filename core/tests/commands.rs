@@ -329,3 +329,36 @@ fn a_server_that_says_nothing_is_not_waited_for() {
         done.assert_fails(1, "nothing of the stream came within 100ms");
     }
 }
+
+/// A configuration that makes no sense is told from a machine that cannot do it: by the exit code.
+#[test]
+fn a_wrong_configuration_is_refused_with_its_place_and_its_reason() {
+    let folder = std::env::temp_dir().join(format!("forebay-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("forebay.toml");
+    let file = file.to_str().unwrap();
+    let serve = |text: &str| {
+        std::fs::write(file, text).unwrap();
+        run(&["serve", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0", "--config", file])
+    };
+    for (text, line, message) in [
+        ("[[relay]]\nstream = \"live/*\"\nurl = \"http://x/live\"\n", 3, "`relay.url`"),
+        ("[[relay]]\nstream = \"*\"\nurl = \"rtmp://x/live\"\n", 2, "`relay.stream` is \"*\""),
+        (
+            "[[relay]]\nstream = \"live/*\"\nurl = \"rtmp://x/live\"\nkey_file = \"/no/such\"\n",
+            4,
+            "`relay.key_file`",
+        ),
+        ("[store]\nurl = \"ftp://x\"\n", 2, "`store.url` is \"ftp://x\""),
+        ("[store]\nurl = \"file://relative\"\n", 2, "begins with file:///"),
+        ("[archive]\nsync_ms = 0\n", 2, "`archive.sync_ms` is 0"),
+    ] {
+        let refused = serve(text);
+        refused.assert_fails(2, &format!("{file}:{line}: "));
+        refused.assert_fails(2, message);
+    }
+    // What is right and cannot be had here.
+    serve("[archive]\ndirectory = \"/dev/null/records\"\n").assert_fails(1, "archive.directory");
+    serve("[store]\nurl = \"file:///dev/null/store\"\n").assert_fails(1, "store.url");
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -93,10 +93,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         replaying.iter().for_each(|task| task.abort());
     };
-    let cut = server.run(stop).await;
-    if cut > 0 {
-        tracing::warn!(connections = cut, "cut: shutdown.drain_ms is over");
-    }
+    let _cut = server.run(stop).await;
     Ok(ExitCode::SUCCESS)
 }
 

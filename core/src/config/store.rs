@@ -35,9 +35,16 @@ pub(super) struct RawStore {
 
 impl RawStore {
     pub(super) fn check(&self, builder: &Builder) -> Result<(), ConfigError> {
-        let is_url = self.url.is_empty() || self.url.contains("://");
-        let expected = "a URL, as in \"file:///srv/store\" or \"s3://bucket/prefix\"";
-        builder.expect("store.url", is_url, expected)?;
+        let known = match cfg!(feature = "s3") {
+            true => &["file:///", "memory:///", "s3://"][..],
+            false => &["file:///", "memory:///"],
+        };
+        let is_known = known.iter().any(|start| self.url.starts_with(start));
+        let expected = match self.url.starts_with("s3:") && !cfg!(feature = "s3") {
+            true => "another store: this build has no S3, which takes --features s3".to_owned(),
+            false => format!("a URL that begins with {}", known.join(" or ")),
+        };
+        builder.expect("store.url", self.url.is_empty() || is_known, &expected)?;
         for (key, ms) in [
             ("store.timeout_ms", self.timeout_ms),
             ("store.retry_ms_min", self.retry_ms_min),

@@ -78,10 +78,9 @@ impl Store {
                 let objects = Arc::new(files.with_fsync(true));
                 Ok(Self { has_attributes: false, ..Self::new(objects, "") })
             }
-            "file" => Err(error("expected an absolute path, as in file:///srv/store".to_owned())),
             "memory" => Ok(Self::new(Arc::new(InMemory::new()), path)),
             "s3" => Self::open_s3(url, variables).map_err(error),
-            _ => Err(error("expected file:///, memory:/// or s3://".to_owned())),
+            _ => Err(error("it is none of a store that there is".to_owned())),
         }
     }
 
@@ -111,13 +110,11 @@ impl Store {
 
     #[cfg(not(feature = "s3"))]
     fn open_s3(_url: &str, _variables: &BTreeMap<String, String>) -> Result<Self, String> {
-        Err("this build has no S3: build it with --features s3".to_owned())
+        Err("this build has no S3, which takes --features s3".to_owned())
     }
 
     fn path(&self, name: &str) -> Path {
-        let parts = self.prefix.parts().map(|part| part.as_ref().to_owned());
-        let name = name.split('/').map(str::to_owned);
-        parts.chain(name).map(object_store::path::PathPart::from).collect()
+        name.split('/').fold(self.prefix.clone(), |path, word| path.join(word))
     }
 
     fn attributes(&self, label: Label) -> Attributes {

@@ -116,10 +116,11 @@ impl<D: Disk> Recordings<D> {
         self.settled.retain(|path| found.binary_search(path).is_ok());
         self.told.retain(|path| found.binary_search(path).is_ok());
         found.retain(|path| !self.settled.contains(path));
-        for (index, path) in found.iter().enumerate() {
-            self.shared.store.waiting(found.len() - index);
+        let mut waiting = found.len();
+        for path in &found {
+            self.shared.store.waiting(waiting);
             match self.copy(path).await {
-                Ok(()) => {}
+                Ok(()) => waiting -= 1,
                 // Somebody has it open: it is looked at again with the next one.
                 Err(Failure::File(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(Failure::File(error)) => {
@@ -130,7 +131,7 @@ impl<D: Disk> Recordings<D> {
                 Err(Failure::Store(error)) => return Err(error),
             }
         }
-        self.shared.store.waiting(0);
+        self.shared.store.waiting(waiting);
         Ok(())
     }
 
