@@ -191,8 +191,9 @@ impl<N: Net, D: Disk> Server<N, D> {
     /// Where recordings and segments are copied, as `[store]` says; its URL is not looked at here.
     pub fn with_store(self, store: Store) -> Self {
         let Config { archive, hls, store: wanted, .. } = &self.shared.config;
-        let records = archive.directory.is_some() && wanted.recordings;
-        if !records && !(hls.enabled && wanted.hls) {
+        let recordings = archive.directory.is_some() && wanted.recordings;
+        let segments = hls.enabled && wanted.hls;
+        if !recordings && !segments {
             tracing::warn!("nothing will be stored: archive.directory is empty, store.hls is off");
         }
         self.shared.store.begin();
