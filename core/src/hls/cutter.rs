@@ -160,8 +160,7 @@ impl Cutter {
     pub(super) fn finish(&mut self, window: &mut Window) {
         self.break_off(window);
         if self.pace.target_ms.is_none() {
-            let longest = window.longest_segment_ms().max(self.settings.segment_duration_ms);
-            self.pace.decide_target(longest, window);
+            self.pace.decide_target(self.settings.segment_duration_ms, window);
         }
     }
 
@@ -242,6 +241,8 @@ impl Cutter {
 impl Pace {
     /// Fixes the target duration for the life of the playlist, by the longest segment so far.
     fn decide_target(&mut self, longest_ms: u64, window: &mut Window) -> u64 {
+        // What broke off before is listed as well.
+        let longest_ms = longest_ms.max(window.longest_segment_ms());
         // A few milliseconds over are a rounded timestamp.
         let seconds = longest_ms.saturating_sub(100).div_ceil(1000).max(1);
         self.target_ms = Some(seconds * 1000);

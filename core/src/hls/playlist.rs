@@ -147,7 +147,7 @@ impl std::fmt::Display for Seconds {
 /// The media playlist. Empty before the window is ready.
 pub(super) fn media(window: &Window, names: &Names<'_>, delta: Delta) -> String {
     let mut out = String::with_capacity(8 << 10);
-    if let Some(target_ms) = window.target_ms {
+    if let Some(target_ms) = window.target_ms.filter(|_| window.is_ready()) {
         let _infallible = write_media(&mut out, window, names, delta, target_ms);
     }
     out

@@ -8,6 +8,7 @@ use forebay::time::Timestamp;
 
 use crate::boxes;
 use crate::captures::{START, Seen};
+use crate::playlists::Playlist;
 
 const AVC_CONFIG: &[u8] =
     b"\x17\0\0\0\0\x01\x64\x00\x1f\xff\xe1\x00\x04\x67\x64\x00\x1f\x01\x00\x02\x68\xee";
@@ -83,6 +84,19 @@ fn the_target_duration_holds_when_keyframes_become_rare_and_irregular() {
         .iter()
         .filter(|(name, _)| !boxes::fragments(&camera.seen.files[name]).1[0].is_sync);
     assert!(begins_late.count() <= 13, "only where there was no keyframe in time");
+}
+
+#[test]
+fn the_target_duration_is_no_less_than_what_was_cut_before_it_was_decided() {
+    let mut camera = Camera::begin(Settings::default());
+    // A publisher that is gone before its second keyframe, and one with keyframes in time.
+    camera.film(3_400, |ms| ms == 0);
+    camera.session = 2;
+    camera.push(tag(TagKind::Video, camera.ms, AVC_CONFIG));
+    camera.film(5_000, |ms| ms % 2_000 == 0);
+    let playlist = camera.seen.versions.last().unwrap();
+    assert_eq!(playlist.segments[0].duration_ms, 3_400);
+    assert_eq!(playlist.target_ms, 4_000);
 }
 
 #[test]
@@ -272,6 +286,38 @@ fn sound_goes_on_in_parts_while_pictures_are_missing() {
 }
 
 #[test]
+fn the_target_duration_counts_sound_that_ran_ahead_of_the_first_segment_s_last_picture() {
+    let mut camera = Camera::begin(Settings::default());
+    camera.push(tag(TagKind::Audio, 0, AAC_CONFIG));
+    for n in 0..40 {
+        camera.push(sound(n * 40));
+        camera.film(40, |_| n == 0);
+    }
+    for n in 0..30 {
+        camera.push(sound(2_100 + n * 21));
+    }
+    camera.film(8_000, |ms| ms % 2_000 == 400);
+    let playlist = camera.seen.versions.last().unwrap();
+    let longest = playlist.segments.iter().map(|segment| segment.duration_ms).max().unwrap();
+    assert!((2_500..3_500).contains(&longest), "{longest}");
+    assert_eq!(playlist.target_ms, 3_000);
+}
+
+#[test]
+fn the_target_duration_holds_when_sound_is_seconds_ahead_of_pictures() {
+    let mut camera = Camera::begin(Settings::default());
+    camera.push(tag(TagKind::Audio, 0, AAC_CONFIG));
+    for n in 0..500 {
+        camera.push(sound(if n < 100 { n * 40 } else { 4_000 + n * 40 }));
+        camera.film(40, |_| n % 50 == 0);
+    }
+    camera.seen.end();
+    let playlist = camera.seen.versions.last().unwrap();
+    let longest = playlist.segments.iter().map(|segment| segment.duration_ms).max().unwrap();
+    assert!(longest < playlist.target_ms + 500, "{longest}");
+}
+
+#[test]
 fn a_playlist_goes_on_with_what_there_is_and_then_with_gaps_when_nothing_comes() {
     let mut camera = Camera::begin(Settings::default());
     camera.film(9_000, |ms| ms % 2_000 == 0);
@@ -314,6 +360,24 @@ fn a_short_stall_ends_a_segment_early_and_costs_no_picture() {
     camera.seen.end();
     assert_eq!(camera.seen.samples().len(), 350);
     assert_eq!(camera.seen.presentation.totals().discontinuities, 0);
+}
+
+#[test]
+fn a_life_of_which_nothing_comes_has_no_playlist_and_keeps_what_was_promised() {
+    let mut former = Camera::begin(Settings { part_duration_ms: 300, ..Settings::default() });
+    former.film(9_000, |ms| ms % 3_000 == 0);
+    let promised = Playlist::read(&former.seen.presentation.media(Delta::Full));
+    assert_eq!((promised.target_ms, promised.part_target_ms), (3_000, 325));
+    let mut empty = Presentation::new(Settings::default(), "empty".to_owned(), 100);
+    empty.keep_promises_of(&former.seen.presentation);
+    empty.end();
+    assert_eq!((empty.state(), empty.media(Delta::Full)), (State::Ended, String::new()));
+    let mut next = Camera::begin(Settings::default());
+    next.seen.presentation.keep_promises_of(&empty);
+    next.film(9_000, |ms| ms % 2_000 == 0);
+    let kept = Playlist::read(&next.seen.presentation.media(Delta::Full));
+    let targets = (kept.target_ms, kept.part_target_ms);
+    assert_eq!(targets, (promised.target_ms, promised.part_target_ms));
 }
 
 #[test]

@@ -99,7 +99,8 @@ impl Epoch {
             self.complete(frame.kind, held.sample.decode_time);
             if self.pictures_are_late(held.time_ms, window) {
                 let part_end_ms = self.part_start_ms + window.part_target_ms;
-                self.cut(held.time_ms.min(part_end_ms), false, settings, pace, window)?;
+                let end_ms = held.time_ms.min(part_end_ms).min(self.latest_end_ms(pace));
+                self.cut(end_ms, false, settings, pace, window)?;
             }
         } else {
             self.keep_short(held.time_ms, pace, window)?;
@@ -155,6 +156,12 @@ impl Epoch {
         time_ms > newest + window.part_target_ms + 2 * self.frame_ms
     }
 
+    /// Where the open segment ends at the latest.
+    fn latest_end_ms(&self, pace: &Pace) -> u64 {
+        let longest_ms = pace.target_ms.map(|target_ms| target_ms + ROUNDING_MS);
+        longest_ms.map_or(u64::MAX, |longest_ms| self.segment_start_ms + longest_ms)
+    }
+
     /// The held frame, which lasts until `time_ms`, may be too long for the part and the segment
     /// that are open: then they end before it.
     fn keep_short(
@@ -167,10 +174,7 @@ impl Epoch {
         let Some(held_ms) = self.held[main].as_ref().map(|held| held.time_ms) else {
             return Ok(());
         };
-        let limit_ms = pace.target_ms.map_or(u64::MAX, |target_ms| target_ms + ROUNDING_MS);
-        if time_ms > self.segment_start_ms.saturating_add(limit_ms)
-            && held_ms > self.segment_start_ms
-        {
+        if time_ms > self.latest_end_ms(pace) && held_ms > self.segment_start_ms {
             self.end_part(held_ms, pace, window)?;
             self.end_segment(held_ms, window);
         } else if time_ms > self.part_start_ms + window.part_target_ms
@@ -195,9 +199,10 @@ impl Epoch {
             pace.gop_ms_max = pace.gop_ms_max.max(gop_ms);
             self.last_key_ms = Some(time_ms);
         }
-        let elapsed_ms = time_ms.saturating_sub(self.segment_start_ms);
+        // Sound may have ended parts behind this picture.
+        let end_ms = time_ms.max(self.part_start_ms + 1);
+        let elapsed_ms = end_ms.saturating_sub(self.segment_start_ms);
         if pace.cuts(elapsed_ms, is_key, self.frame_ms, settings, window) {
-            let end_ms = time_ms.max(self.part_start_ms + 1);
             self.end_part(end_ms, pace, window)?;
             self.end_segment(end_ms, window);
         } else {
