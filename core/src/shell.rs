@@ -11,6 +11,7 @@ mod doze;
 pub(crate) mod hls;
 mod http;
 mod ingest;
+mod lag_log;
 pub mod net;
 mod play;
 mod random;

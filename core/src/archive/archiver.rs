@@ -342,6 +342,11 @@ impl Archiver {
         self.status
     }
 
+    /// What is missing and was not told in a file yet: the next one begins with it.
+    pub fn untold(&self) -> Option<Gap> {
+        self.untold
+    }
+
     fn missing(&mut self, tags: u64, bytes: u64) {
         let gap = match &mut self.untold {
             Some(gap) => gap,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::consumers::Consumer;
 use super::disk::{Disk, File};
+use super::lag_log::{LagLog, Lost};
 use super::recover::{self, Action, Recovered};
 use super::{Shared, now};
 use crate::archive::{Archiver, Operation, PART, StreamPath, file_stem};
@@ -156,6 +157,7 @@ struct Recorder<D: Disk> {
     abandoned: Vec<PathBuf>,
     /// Failures since the last success: only the first one is news.
     failures: u64,
+    lags: LagLog,
 }
 
 /// The file that is being written.
@@ -173,8 +175,17 @@ impl<D: Disk> Recorder<D> {
         let key = subscriber.key().clone();
         let path = StreamPath::new(key.as_str());
         let archiver = Archiver::new(archive.shared.config.archive.limits);
-        let (open, abandoned) = (None, Vec::new());
-        Self { archive, key, path, subscriber, archiver, open, abandoned, failures: 0 }
+        Self {
+            archive,
+            key,
+            path,
+            subscriber,
+            archiver,
+            open: None,
+            abandoned: Vec::new(),
+            failures: 0,
+            lags: LagLog::default(),
+        }
     }
 
     async fn run(mut self) {
@@ -191,6 +202,11 @@ impl<D: Disk> Recorder<D> {
             if has_ended {
                 break;
             }
+        }
+        let rest = self.lags.rest();
+        self.log_gaps(rest);
+        if let Some(gap) = self.archiver.untold() {
+            tracing::warn!(stream = %self.key, tags = gap.tags, bytes = gap.bytes, "the end is in no file");
         }
         self.archive.shared.archive.remove(&self.key);
     }
@@ -224,7 +240,8 @@ impl<D: Disk> Recorder<D> {
             }
             Delivery::Lag(lag) if lag.cause == Cause::Filtered => {}
             Delivery::Lag(lag) => {
-                tracing::warn!(stream = %self.key, tags = lag.tags, ms = lag.ms, "not recorded: a gap");
+                let lost = self.lags.add(&lag, now());
+                self.log_gaps(lost);
                 self.archiver.lost(lag.tags, lag.bytes);
             }
             Delivery::End | Delivery::Disconnected => return true,
@@ -357,6 +374,11 @@ impl<D: Disk> Recorder<D> {
                 }
             }
         }
+    }
+
+    fn log_gaps(&self, lost: Option<Lost>) {
+        let Some(Lost { times, tags, ms }) = lost else { return };
+        tracing::warn!(stream = %self.key, gaps = times, tags, ms, "not recorded: gaps");
     }
 
     fn report(&self, failure: Option<String>) {

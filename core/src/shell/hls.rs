@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::consumers::Consumer;
+use super::lag_log::{LagLog, Lost};
 use super::store::{self, Store};
 use super::{Shared, now};
 use crate::config::Hls;
@@ -83,11 +84,11 @@ impl Presentations {
 
     fn begin(&self, shared: &Shared, key: &StreamKey) -> Arc<LiveStream> {
         let utc = shared.utc();
-        // Seconds: no stream has a new segment every second for long, so numbers stay behind the
-        // clock, and a restart goes on above them.
+        // No stream has four new segments a second for long, however often it breaks off: numbers stay
+        // behind the clock, and a restart goes on above them.
         let former = self.get(key);
         let before = former.as_ref().map_or(0, |former| former.read(Presentation::next_number));
-        let first_number = utc.as_secs().max(before);
+        let first_number = number_at(utc).max(before);
         // Milliseconds, and what differs between two starts of a server whose clock was set back.
         let id = format!("{:x}{:04x}", utc.as_millis(), shared.origin.seed & 0xFFFF);
         let mut presentation = Presentation::new(shared.config.hls.settings, id, first_number);
@@ -155,6 +156,13 @@ pub(crate) struct Watched {
     pub(crate) totals: Totals,
     pub(crate) blocked: usize,
     pub(crate) viewers: usize,
+}
+
+/// The number of a segment that begins at this time of day, if none before has a larger one: quarters
+/// of a second since 2020. That is less than 2^31 until 2037, for players that count so far.
+fn number_at(utc: Duration) -> u64 {
+    const YEAR_2020: Duration = Duration::from_secs(1_577_836_800);
+    utc.saturating_sub(YEAR_2020).as_millis() as u64 / 250
 }
 
 impl LiveStream {
@@ -294,7 +302,12 @@ impl HlsConsumer {
     async fn present(&self, mut subscriber: Subscriber, stream: &Arc<LiveStream>) {
         let shared = &self.shared;
         let key = subscriber.key().clone();
-        let mut is_told = false;
+        let (mut is_told, mut lags) = (false, LagLog::default());
+        let log = |lost: Option<Lost>| {
+            if let Some(Lost { times, tags, ms }) = lost {
+                tracing::warn!(stream = %key, discontinuities = times, tags, ms, "HLS was too slow");
+            }
+        };
         let mut look = pin!(tokio::time::sleep(LOOK_INTERVAL));
         loop {
             let delivery = tokio::select! {
@@ -312,7 +325,7 @@ impl HlsConsumer {
                     stream.change(|presentation| presentation.push(&tag, session, utc));
                 }
                 Delivery::Lag(lag) if lag.cause == Cause::Overflow => {
-                    tracing::warn!(stream = %key, tags = lag.tags, "HLS was too slow: a discontinuity");
+                    log(lags.add(&lag, now()));
                     stream.change(Presentation::lose);
                 }
                 Delivery::Lag(_) => {}
@@ -323,6 +336,7 @@ impl HlsConsumer {
                 tracing::warn!(stream = %key, %reason, "no HLS");
             }
         }
+        log(lags.rest());
         stream.change(Presentation::end);
     }
 }
