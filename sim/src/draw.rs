@@ -43,6 +43,8 @@ pub(crate) struct Mix {
     pub settings: bool,
     /// Players of HLS among the viewers.
     pub hls: bool,
+    /// Targets that nodes relay to, and what happens to them.
+    pub relays: bool,
 }
 
 const NOTHING: Mix = Mix {
@@ -57,6 +59,7 @@ const NOTHING: Mix = Mix {
     disk: false,
     settings: false,
     hls: false,
+    relays: false,
 };
 
 const CALM: Mix = Mix { hls: true, ..NOTHING };
@@ -100,11 +103,10 @@ pub(crate) const MIXES: [Mix; 9] = [
         bad_viewers: true,
         bad_neighbours: true,
         node: true,
-        // Not yet: it takes a thousand quiet worlds of `crashing_disk` first.
-        disk: false,
+        disk: true,
         settings: true,
-        // HLS is not: S3, S6 and S7 are yet to learn what encoders with quirks do to it.
-        hls: false,
+        hls: true,
+        relays: true,
     },
 ];
 
@@ -208,9 +210,18 @@ impl Draw<'_> {
         if self.mix.node {
             self.node();
         }
-        if self.mix.disk {
+        if self.records() {
             self.disk();
         }
+        if self.mix.relays && self.has("targets") {
+            let count = self.world.random("draw/targets").u32(1..3);
+            self.world.draw_targets(count, self.quiet);
+        }
+    }
+
+    /// Whether nodes record: where that is what it is about, and in some worlds among much else.
+    fn records(&self) -> bool {
+        self.mix.disk && (!self.mix.network || self.has("recordings"))
     }
 
     /// Whether this family of faults exists in this world.
@@ -221,7 +232,9 @@ impl Draw<'_> {
     fn publisher(&mut self, index: u32) {
         let name = ["studio", "garage"][index as usize % 2];
         let mut random = self.world.random(&format!("draw/{name}"));
-        let is_odd = self.mix.odd_encoders && random.u32(..3) == 0;
+        // What is recorded of an encoder that says the same at other times cannot be told apart.
+        let records = self.records();
+        let is_odd = self.mix.odd_encoders && random.u32(..3) == 0 && !records;
         let capture =
             if is_odd { pick(&mut random, &ODD_CAPTURES) } else { pick(&mut random, &CAPTURES) };
         let mut publisher = self.world.publisher(name, capture);
@@ -240,13 +253,24 @@ impl Draw<'_> {
                 let quirk = quirk(&mut random);
                 let mut with_it = publisher.line().clone();
                 with_it.quirks.push(quirk);
+                // Nor which of the tags in front of its headers are in a file, or of sounds that are
+                // all silence.
+                if records && matches!(quirk, Quirk::HeadersLate(_) | Quirk::NoVideo) {
+                    continue;
+                }
+                // Rounds without times cannot be told apart, nor can publishes.
+                let is_alike =
+                    |quirk: &Quirk| matches!(quirk, Quirk::AllZero | Quirk::Republishes(_));
+                if is_alike(&quirk) && publisher.line().quirks.iter().any(is_alike) {
+                    continue;
+                }
                 // Some make no sense with this recording, or with each other.
                 if Encoder::check(&with_it, &capture).is_ok() {
                     publisher = publisher.quirk(quirk);
                 }
             }
         }
-        if self.mix.disk && random.u32(..4) == 0 {
+        if self.mix.disk && !self.mix.odd_encoders && random.u32(..4) == 0 {
             publisher = publisher.quirk(Quirk::KeyframeEvery(random.u32(2..5)));
         }
         if publisher.line().quirks.contains(&Quirk::AllZero) {
@@ -457,6 +481,11 @@ impl Draw<'_> {
         });
         self.family("rival", |draw, random, when| {
             let capture = pick(random, &CAPTURES);
+            // What two say alike cannot be told apart in what is recorded.
+            let is_said = draw.world.publishes(capture);
+            if draw.records() && is_said {
+                return;
+            }
             let index = draw.publishers.len();
             let name = format!("rival{index}");
             draw.world.publisher(&name, capture).once();
@@ -502,7 +531,12 @@ impl Draw<'_> {
             let lasts = draw.lasts(random, &when, 4.s());
             draw.push(when, NODE, Act::Freeze(lasts));
         });
+        // A node whose clock jumps begins its files at times that nobody knows.
+        let records = self.records();
         self.family("late", |draw, random, when| {
+            if records {
+                return;
+            }
             let lasts = draw.lasts(random, &when, 5.s());
             draw.push(when, NODE, Act::Late(random.u64(5..200).ms(), lasts));
         });

@@ -192,6 +192,12 @@ impl World {
         self.plan.lines.push(line);
     }
 
+    /// Whether somebody publishes this capture.
+    pub(crate) fn publishes(&self, capture: &str) -> bool {
+        let mut acts = self.plan.lines.iter().map(|line| &line.act);
+        acts.any(|act| matches!(act, Act::Publish(publish) if publish.capture == capture))
+    }
+
     pub(crate) fn last_line(&mut self) -> Option<&mut Line> {
         self.plan.lines.last_mut()
     }

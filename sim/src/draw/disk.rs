@@ -57,7 +57,8 @@ impl Draw<'_> {
             self.world.set(&format!("archive.file_bytes_max={}", random.u64(1 << 16..1 << 20)));
         }
         if random.u32(..4) == 0 {
-            self.world.set(&format!("archive.write_len_max={}", random.u64(1_000..100_000)));
+            self.world
+                .set(&format!("archive.write_len_max={}", random.u64(1_000..100_000).max(1_024)));
         }
         self.world.set(&format!("archive.retry_ms={}", random.u64(100..2_000)));
     }

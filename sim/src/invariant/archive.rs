@@ -4,12 +4,13 @@
 mod files;
 mod history;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::history::{Look, Placed, is_media, looks, place_all, same};
+use self::history::{Look, Placed, is_media, looks, owed, place_all, same};
 use super::memory::over_bound;
 use super::{Finding, Judged, Verdict, first};
-use crate::ledger::{Border, Topic};
+use crate::ledger::{Border, PublishedTag, Topic};
 use crate::tag::{Kind, Role};
 use crate::time::SimTime;
 use crate::trace::{What, Who};
@@ -49,7 +50,7 @@ pub(super) fn prefix(run: &Judged<'_>) -> Verdict {
                 )
             };
             let hole = |skip: &history::Skip| {
-                let (count, declared) = (skip.to - skip.from, skip.declared);
+                let (count, declared) = (skip.owed, skip.declared);
                 let tag = topic.tags[skip.from].tag;
                 format!("{path}: {count} tags from {tag} are missing, {declared} are said to be")
             };
@@ -65,28 +66,36 @@ pub(super) fn survive(run: &Judged<'_>) -> Verdict {
     by_looks(run, "durable and gone", |look| {
         let (placed, _) = place_all(run, look);
         (0..run.ledger.topics.len()).find_map(|topic| {
-            let durable = durable_place(run, topic, look)?;
-            let lost = Lost::of(run, topic, &placed, durable + 1);
+            let durable = durable_places(run, topic, look);
+            let lost = Lost::of(run, topic, &placed, durable);
             let place = lost.undeclared()?;
             let (key, tag) = (&run.ledger.topics[topic].key, run.ledger.topics[topic].tags[place].tag);
             let (missing, declared) = (lost.places.len(), lost.declared);
             Some(format!(
-                "{key}: {missing} tags up to place {durable} were durable and are in no file, {declared} are \
-                 said to be missing; one is {tag}"
+                "{key}: {missing} tags were durable and are in no file, {declared} are said to be missing; \
+                 one is {tag}"
             ))
         })
     })
 }
 
-/// The newest place of a topic that its node had reported as durable before a look.
-fn durable_place(run: &Judged<'_>, topic: usize, look: &Look<'_>) -> Option<usize> {
+/// The places of a topic that its node had reported as durable before a look: of each session up to
+/// the newest report of it. A session's end may have come while the disk failed.
+fn durable_places(run: &Judged<'_>, topic: usize, look: &Look<'_>) -> Vec<usize> {
     let topic = &run.ledger.topics[topic];
     if topic.node != look.who || topic.is_partial {
-        return None;
+        return Vec::new();
     }
-    let reports = reports(run, topic).filter(|report| report.event < look.event);
-    let newest = reports.map(|report| (report.session, report.number)).max()?;
-    topic.tags.iter().rposition(|tag| (tag.session, tag.number) <= newest)
+    let mut newest = BTreeMap::new();
+    for report in reports(run, topic).filter(|report| report.event < look.event) {
+        let number = newest.entry(report.session).or_insert(report.number);
+        *number = report.number.max(*number);
+    }
+    let is_durable = |place: &usize| {
+        let tag = &topic.tags[*place];
+        newest.get(&tag.session).is_some_and(|number| tag.number <= *number)
+    };
+    (0..topic.tags.len()).filter(is_durable).collect()
 }
 
 /// What a node said of a topic's tags.
@@ -126,13 +135,22 @@ struct Lost {
 }
 
 impl Lost {
-    /// Of a topic's first tags.
-    fn of(run: &Judged<'_>, topic: usize, placed: &[Placed<'_>], end: usize) -> Self {
+    /// Of these places.
+    fn of(
+        run: &Judged<'_>,
+        topic: usize,
+        placed: &[Placed<'_>],
+        of: impl IntoIterator<Item = usize>,
+    ) -> Self {
         let files: Vec<_> = placed.iter().filter(|one| one.topic == topic).collect();
         let is_lost = |place: &usize| !files.iter().any(|file| file.has(*place));
         let topic = &run.ledger.topics[topic];
         // A header that nothing came behind is no loss.
-        let frames = (0..end).filter(|place| is_media(&topic.tags[*place].tag));
+        let is_frame = |place: &usize| {
+            let tag = &topic.tags[*place];
+            is_media(&tag.tag) && !tag.is_orphan
+        };
+        let frames = of.into_iter().filter(is_frame);
         let places = frames.filter(is_lost).collect();
         Self { places, declared: files.iter().map(|file| file.gaps).sum() }
     }
@@ -156,11 +174,17 @@ pub(super) fn rotation(run: &Judged<'_>) -> Verdict {
                 return None;
             }
             let (end, begin, path) = (before.last, after.first, &after.file.path);
+            let topic = &run.ledger.topics[before.topic];
             if begin <= end {
-                let twice = end + 1 - begin;
+                // Headers behind the last frame are those that the next file begins with.
+                let both = topic.tags[begin..=end].iter();
+                let twice = both.filter(|tag| is_media(&tag.tag)).count();
+                if twice == 0 {
+                    return None;
+                }
                 return Some(format!("{path}: {twice} tags are in the file before it as well"));
             }
-            let lost = (begin - end - 1) as u64;
+            let lost = owed(topic, end + 1..begin);
             let declared = after.gap_before + trailing_gap(before);
             (lost > declared).then(|| {
                 format!("{lost} tags in front of {path} are in no file, {declared} are said to be missing")
@@ -192,14 +216,15 @@ fn opening(run: &Judged<'_>, placed: &Placed<'_>) -> Option<String> {
     for kind in [Kind::Audio, Kind::Video] {
         let in_force =
             before.iter().rev().find(|tag| tag.tag.kind == kind && tag.tag.role == Role::Header);
-        let is_there = |wanted: &crate::ledger::PublishedTag| {
+        let is_there = |wanted: &PublishedTag| {
             tags[..placed.frame].iter().any(|tag| same(&tag.tag, &wanted.tag))
         };
         if in_force.is_some_and(|wanted| !is_there(wanted)) {
             return Some(format!("{path} does not begin with the header of {kind:?} in force"));
         }
     }
-    let has_video = before.iter().any(|tag| tag.tag.role == Role::Keyframe);
+    let is_entry = |tag: &PublishedTag| tag.tag.role == Role::Keyframe && !tag.is_orphan;
+    let has_video = before.iter().any(is_entry);
     let opens = tags[placed.frame].tag.role;
     (has_video && opens != Role::Keyframe).then(|| format!("{path} begins with {opens:?}"))
 }
@@ -241,7 +266,7 @@ pub(super) fn loss_window(run: &Judged<'_>) -> Verdict {
             |(index, topic)| {
                 // Of a life before, the look at its end was asked.
                 let is_newest = topic.last_at() + window >= look.at;
-                let lost = Lost::of(run, index, &placed, topic.entered_by(since));
+                let lost = Lost::of(run, index, &placed, 0..topic.entered_by(since));
                 let place = lost.undeclared().filter(|_| is_newest)?;
                 let tag = &topic.tags[place];
                 Some(format!("{}: {} entered at {} and is in no file", topic.key, tag.tag, tag.at))
@@ -266,7 +291,8 @@ fn by_reports(run: &Judged<'_>, window: Duration) -> Verdict {
                 let so_far = (report.session, report.number);
                 (tag.at..=until).contains(&report.at) && so_far >= (tag.session, tag.number)
             };
-            let is_late = !is_over && is_media(&tag.tag) && !reports.iter().any(covers);
+            let is_due = is_media(&tag.tag) && !tag.is_orphan;
+            let is_late = !is_over && is_due && !reports.iter().any(covers);
             let saw = || {
                 let ms = window.as_millis();
                 format!("{} entered at {} and was not durable {ms} ms later", tag.tag, tag.at)

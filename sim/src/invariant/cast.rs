@@ -140,6 +140,15 @@ impl<'a> Cast<'a> {
         }
     }
 
+    /// All publishers, with their lines of the plan.
+    pub fn publishers(&self) -> impl Iterator<Item = (Who, &'a Publish)> {
+        let parts = self.parts.iter();
+        parts.filter_map(|(who, part)| match part {
+            Part::Publisher(publish) => Some((*who, *publish)),
+            _ => None,
+        })
+    }
+
     /// The plan's line of a publisher.
     pub fn publish(&self, who: Who) -> Option<&'a Publish> {
         match self.part(who) {

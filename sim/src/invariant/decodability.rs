@@ -1,11 +1,13 @@
 //! PROPERTIES 1.2: whatever arrives can be decoded, as far as what was published can be.
 
+use std::time::Duration;
+
 use super::cast::{rate, round_trip};
 use super::{Finding, Judged, Verdict, first};
 use crate::ledger::{Connection, GotTag, PublishedTag, Topic};
+use crate::plan::Player;
 use crate::tag::{Kind, Role, TagSeen};
 use crate::time::SimTime;
-use std::time::Duration;
 
 /// The first finding of one viewer after another.
 fn each_viewer<'r>(
@@ -266,7 +268,9 @@ pub(super) fn audio_only(run: &Judged<'_>) -> Verdict {
             false => sounds(told, by),
         };
         let slack = Duration::from_secs(1);
+        // What a player of HLS hears, it fetches.
         let is_fair = is_radio
+            && play.player != Player::Hls
             && session == of(playing.at + run.limits.unseen())
             && sounds(connection.dialed.at - slack, connection.dialed.at)
             && connection.connected.is_some_and(|told| told.at < by && is_audible(told.at))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use self::history::{History, histories};
 pub(super) use self::media::{keyframes, tiles};
 use super::{Finding, Judged, Verdict, first};
+use crate::capture::Capture;
 use crate::ledger::Connection;
 use crate::time::SimTime;
 use crate::trace::{Fetched, HlsSeen, Listed, Resource, What, Who};
@@ -17,6 +18,9 @@ use crate::viewer::hls::Playlist;
 
 /// What is written of a duration is rounded.
 const ROUNDING: Duration = Duration::from_millis(1);
+
+/// More connections than all peers of a world have.
+const MANY_CONNECTIONS: usize = 1_000;
 
 /// An answer that nothing has to be waited for comes within this, beside its link's delays.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -35,10 +39,23 @@ fn by_pairs(
     kind: &'static str,
     judge: impl Fn(&Playlist, &Playlist) -> Option<String>,
 ) -> Verdict {
+    by_pairs_of(run, kind, |_, [before, after]| judge(&before.playlist, &after.playlist))
+}
+
+/// The same, knowing whose they are and when they were seen.
+fn by_pairs_of(
+    run: &Judged<'_>,
+    kind: &'static str,
+    judge: impl Fn(&History, [&history::Version; 2]) -> Option<String>,
+) -> Verdict {
     first(histories(run).iter().flat_map(|history| {
         let judge = &judge;
-        history.pairs().filter_map(move |(before, after)| {
-            let saw = judge(&before.playlist, &after.playlist)?;
+        // A node whose clock ran ahead begins its next life in the past of the one before.
+        let is_sure =
+            |before, after| run.limits.late.is_zero() || is_one_life(run, history, before, after);
+        let pairs = history.pairs().filter(move |(before, after)| is_sure(before.at, after.at));
+        pairs.filter_map(move |(before, after)| {
+            let saw = judge(history, [before, after])?;
             Some(Finding::new(after.event, history.who, kind, saw))
         })
     }))
@@ -67,7 +84,28 @@ pub(super) fn slides(run: &Judged<'_>) -> Verdict {
     })
 }
 
-/// S3. Across restarts too: a player has its buffers by it.
+/// What two lives of a node cannot agree upon: they know of each other nothing but the time, and see
+/// the same only of one good encoder.
+fn is_other_life(run: &Judged<'_>, history: &History, pair: [&history::Version; 2]) -> bool {
+    let mut encoders = run.cast.publishers().filter(|(_, it)| *it.key == *history.key);
+    let one = encoders.next().filter(|_| encoders.next().is_none());
+    let is_good = one.is_some_and(|(who, publish)| {
+        publish.quirks.is_empty()
+            && Capture::load(&publish.capture).is_ok_and(|capture| capture.wire.is_none())
+            && !run.cast.is_touched(who, SimTime::ZERO, pair[1].at)
+    });
+    !is_good && !is_one_life(run, history, pair[0].at, pair[1].at)
+}
+
+/// The longest that an answer is under way.
+const UNDER_WAY: Duration = Duration::from_secs(3);
+
+/// Whether a node was up all the time while a player saw one answer and then another.
+fn is_one_life(run: &Judged<'_>, history: &History, before: SimTime, after: SimTime) -> bool {
+    run.ledger.is_up(history.node, before - UNDER_WAY, after)
+}
+
+/// S3. Across restarts too, where that is possible: a player has its buffers by it.
 pub(super) fn target_duration(run: &Judged<'_>) -> Verdict {
     let too_long = |playlist: &Playlist| {
         let target = Duration::from_secs(playlist.target_duration) + Duration::from_millis(500);
@@ -81,10 +119,13 @@ pub(super) fn target_duration(run: &Judged<'_>) -> Verdict {
         });
         found.collect::<Vec<_>>()
     });
-    let changes = by_pairs(run, "target duration changed", |before, after| {
-        let (old, new) = (before.target_duration, after.target_duration);
-        (old != new || before.part_target != after.part_target)
-            .then(|| format!("target {new} {:?} after {old}", after.part_target))
+    let changes = by_pairs_of(run, "target duration changed", |history, pair| {
+        let of = |version: &history::Version| {
+            (version.playlist.target_duration, version.playlist.part_target)
+        };
+        let [old, new] = pair.map(of);
+        (old != new && !is_other_life(run, history, pair))
+            .then(|| format!("target {new:?} after {old:?}"))
     });
     first(singles.chain(changes))
 }
@@ -165,7 +206,9 @@ pub(super) fn fresh(run: &Judged<'_>) -> Verdict {
                 let edges: Vec<_> = edges.collect();
                 edges.windows(2).all(|pair| pair[1].since(pair[0]) < AT_ONCE)
             });
+            // Where there are few connections, other peers may take all of them.
             let is_calm = run.is_undisturbed(connection, before.at, version.at)
+                && run.limits.connections >= MANY_CONNECTIONS
                 && run.link_carries(connection);
             if bound < waited && flowed && is_calm {
                 let saw = format!("no new segment for {waited:?}, target {target:?}");
@@ -281,13 +324,17 @@ pub(super) fn one_meaning(run: &Judged<'_>) -> Verdict {
 
 /// S8. What is not declared must run on; what slid out is counted.
 pub(super) fn discontinuities(run: &Judged<'_>) -> Verdict {
-    let counted = by_pairs(run, "discontinuity sequence", |before, after| {
+    let counted = by_pairs_of(run, "discontinuity sequence", |history, pair| {
+        let is_same_life = is_one_life(run, history, pair[0].at, pair[1].at);
+        let [before, after] = pair.map(|version| &version.playlist);
         let (old, new) = (before.discontinuity_sequence, after.discontinuity_sequence);
         let gone = before.segments.iter().filter(|s| s.sequence < after.media_sequence);
         let tags = gone.filter(|segment| segment.is_discontinuity).count() as u64;
         // Between two versions of a slow player, segments may have come and gone.
-        let is_seamless = after.media_sequence <= before.next_sequence();
-        let is_wrong = new < old || (is_seamless && new - old != tags);
+        let is_seamless = is_same_life && after.media_sequence <= before.next_sequence();
+        // Each life counts from the seconds of the day when it began.
+        let is_back = new < old && !is_other_life(run, history, pair);
+        let is_wrong = is_back || (is_seamless && new - old != tags);
         is_wrong.then(|| format!("discontinuity sequence {new} after {old}, {tags} slid out"))
     });
     first(media::undeclared(run).into_iter().chain(counted))

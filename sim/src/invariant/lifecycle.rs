@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::fanout::{read_to_the_end, unsure};
 use super::{Finding, Judged, Part, Verdict, first};
 use crate::ledger::{Border, Connection};
+use crate::plan::Player;
 use crate::time::SimTime;
 use crate::trace::{Close, What, Who};
 
@@ -112,13 +113,16 @@ pub(super) fn no_panic(run: &Judged<'_>) -> Verdict {
     })
 }
 
-/// L5. A cause is a connection, as far as lines name one, and else a kind of line in one second.
+/// L5. A cause is a connection, as far as lines name one, and else a kind of line in one second; of
+/// streams, each publish is one.
 pub(super) fn logs(run: &Judged<'_>) -> Verdict {
     let mut counts: BTreeMap<(Who, u64, String), usize> = BTreeMap::new();
+    let mut publishes = 0;
     (0..).zip(&run.trace.events).find_map(|(index, event)| {
         let What::Log { text, .. } = &event.what else { return None };
         // Each is a publish of its own, however often a publisher begins anew.
         if text.starts_with("publishing ") {
+            publishes += usize::from(text.starts_with("publishing begins"));
             return None;
         }
         let cause = match peer_of(text) {
@@ -127,7 +131,9 @@ pub(super) fn logs(run: &Judged<'_>) -> Verdict {
         };
         let count = counts.entry(cause).or_default();
         *count += 1;
-        (*count > run.limits.log_lines).then(|| {
+        let is_of_streams = peer_of(text).is_none() && text.contains("stream=");
+        let causes = if is_of_streams { publishes } else { 1 };
+        (*count > run.limits.log_lines.max(causes)).then(|| {
             let saw = format!("line {count} of one cause: {text}");
             Finding::new(index, event.who, "many lines of one cause", saw)
         })
@@ -206,6 +212,9 @@ pub(super) fn refusals(run: &Judged<'_>) -> Verdict {
     first(wordless.chain(thrown_out))
 }
 
+/// Connections of one player of HLS, at most: it has one for each request, and nobody sees them.
+const HLS_CONNECTIONS_MAX: usize = 32;
+
 /// Connections at its node that were, or lingered, while it was being accepted.
 fn open_at(run: &Judged<'_>, connection: &Connection) -> usize {
     let others = run.ledger.connections.iter().filter(|c| c.node == connection.node);
@@ -215,5 +224,8 @@ fn open_at(run: &Judged<'_>, connection: &Connection) -> usize {
         Some((_, Close::Vanished)) => c.account.map_or(SimTime::MAX, |(at, ..)| at),
         _ => c.over_at() + run.limits.linger,
     };
-    others.filter(|c| c.dialed.at <= to && over(c) > from).count()
+    let there = others.filter(|c| c.dialed.at <= to && over(c) > from);
+    let by_hls =
+        |c: &Connection| run.cast.play(c.who).is_some_and(|play| play.player == Player::Hls);
+    there.map(|c| if by_hls(c) { HLS_CONNECTIONS_MAX } else { 1 }).sum()
 }

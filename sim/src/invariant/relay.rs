@@ -12,7 +12,7 @@ use super::cast::round_trip;
 use super::{Finding, Judged, Verdict, decodability, fanout, first};
 use crate::ledger::{Connection, Relayed, Topic};
 use crate::plan::Target;
-use crate::tag::{Kind, Role};
+use crate::tag::{Kind, Role, TagSeen};
 use crate::time::SimTime;
 use crate::trace::{Close, What, Who};
 
@@ -139,6 +139,7 @@ fn begins_anew(connection: &Connection, topic: &Topic) -> Verdict {
         && topic
             .tags
             .iter()
+            .take(got.matched.place()? as usize)
             .any(|it| it.session == tag.session && it.tag.role.is_picture() && !it.is_orphan);
     if got.tag.role != Role::Keyframe && has_pictures {
         return finding("resumes without a keyframe", format!("begins with {}", got.tag));
@@ -150,7 +151,15 @@ fn begins_anew(connection: &Connection, topic: &Topic) -> Verdict {
             let mut held = before.iter().rev().map(|got| got.tag);
             held.find(|held| held.kind == kind && matches!(held.role, Role::Header | Role::Script))
         };
-        same(needed.kind).is_none_or(|held| (held.digest, held.len) != (needed.digest, needed.len))
+        // Of metadata the newest is as good as what was in force.
+        let is_newer = |held: TagSeen| {
+            let mut newer = topic.tags[*place as usize..].iter();
+            needed.kind == Kind::Script
+                && newer.any(|it| it.session == tag.session && it.tag.digest == held.digest)
+        };
+        same(needed.kind).is_none_or(|held| {
+            (held.digest, held.len) != (needed.digest, needed.len) && !is_newer(held)
+        })
     })?;
     let needed = topic.tags[missing as usize].tag;
     finding("resumes without what is in force", format!("begins with {} and not {needed}", got.tag))

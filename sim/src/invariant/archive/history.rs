@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::Judged;
-use crate::ledger::Topic;
+use crate::ledger::{Border, Topic};
 use crate::tag::{Role, TagSeen};
 use crate::time::SimTime;
 use crate::trace::{DiskOutcome, RecordedTag, Recording, Recordings, What, Who};
@@ -75,19 +75,32 @@ pub(super) struct Placed<'r> {
     pub(super) odd: Option<usize>,
     /// Index of its first frame.
     pub(super) frame: usize,
+    /// The place of that.
+    frame_place: usize,
+    /// As much of its session is in front of it as is said to be missing.
+    has_room: bool,
+    /// It was there when the file began.
+    is_in_time: bool,
 }
 
 /// Places that are not in a file, between two that are.
 pub(super) struct Skip {
     pub(super) from: usize,
     pub(super) to: usize,
+    /// How many of them anybody was given.
+    pub(super) owed: u64,
     pub(super) declared: u64,
+}
+
+/// How many tags at these places anybody was given: what nobody could decode is recorded by nobody.
+pub(super) fn owed(topic: &Topic, places: Range<usize>) -> u64 {
+    topic.tags[places].iter().filter(|tag| !tag.is_orphan).count() as u64
 }
 
 impl Placed<'_> {
     /// Tags that are missing, and not said to be.
     pub(super) fn undeclared(&self) -> Option<&Skip> {
-        self.skips.iter().find(|skip| (skip.to - skip.from) as u64 > skip.declared)
+        self.skips.iter().find(|skip| skip.owed > skip.declared)
     }
 
     /// Whether a place is in it.
@@ -151,7 +164,9 @@ fn place<'r>(
     file: &'r Recording,
     others: &[Placed<'r>],
 ) -> Place<'r> {
-    let is_it = |topic: &Topic| topic.node == node && *topic.key == *key;
+    // Nobody records what a life before has published.
+    let life = life_at(run, node, begun);
+    let is_it = |topic: &Topic| topic.node == node && *topic.key == *key && topic.life == life;
     let topics = run.ledger.topics.iter().enumerate().filter(|(_, topic)| is_it(topic));
     if topics.clone().any(|(_, topic)| topic.is_partial) {
         return Place::Unknown;
@@ -160,22 +175,27 @@ fn place<'r>(
         return Place::Unknown;
     };
     let first = file.tags[frame].tag;
+    let latest = begun + run.limits.unseen();
     let mut best: Option<Placed<'r>> = None;
     for (index, topic) in topics {
         let places = topic.tags.iter().enumerate();
         let alike = places.filter(|(_, entered)| same(&entered.tag, &first));
         // Something that is said again later is not what a file began with before.
         for (at, _) in alike {
-            let candidate = walk(topic, index, file, frame, at);
+            let mut candidate = walk(topic, index, file, frame, at);
             // A session's first file may begin with headers and a loss: frames are as late then.
             let start = session_of(topic, at).start;
-            let is_told = (at - start) as u64 <= candidate.gap_before + frame as u64;
-            let is_late_start = candidate.gap_before > 0 && is_told;
+            let is_told = owed(topic, start..at) <= candidate.gap_before + frame as u64;
+            let waits =
+                candidate.gap_before > 0 || topic.tags[start..at].iter().any(|it| it.is_orphan);
+            let is_late_start = waits && is_told;
             let from = if is_late_start { start } else { candidate.first };
             // What is seen of it is seen a little later than it is recorded.
-            if topic.tags[from].at > begun + run.limits.unseen() {
+            if topic.tags[from].at > latest {
                 continue;
             }
+            candidate.has_room = owed(topic, start..at) + frame as u64 >= candidate.gap_before;
+            candidate.is_in_time = topic.tags[candidate.first].at <= latest;
             let likelihood = |placed: &_| likelihood(placed, others);
             let known = best.as_ref().map(likelihood);
             if known.is_none_or(|known| likelihood(&candidate) >= known) {
@@ -186,6 +206,13 @@ fn place<'r>(
     best.map_or(Place::Nowhere, Place::Found)
 }
 
+/// Which life of a node that is.
+fn life_at(run: &Judged<'_>, node: Who, at: SimTime) -> usize {
+    let borders = run.ledger.lives.get(&node).map_or(&[][..], Vec::as_slice);
+    let is_end = |border| matches!(border, Border::Crashed | Border::Stopped);
+    borders.iter().filter(|it| is_end(it.border) && it.at < at).count()
+}
+
 /// The places of the session that a place is in.
 fn session_of(topic: &Topic, at: usize) -> Range<usize> {
     let session = topic.sessions.iter().find(|known| known.places.contains(&at));
@@ -193,11 +220,14 @@ fn session_of(topic: &Topic, at: usize) -> Range<usize> {
 }
 
 /// The further without a mistake, and the fewer undeclared holes, the likelier; then what is in no
-/// other file, as an encoder that begins again fills one file like the other; then the later.
-fn likelihood(placed: &Placed<'_>, others: &[Placed<'_>]) -> (usize, bool, bool) {
-    let is_taken =
-        others.iter().any(|other| other.topic == placed.topic && other.has(placed.first));
-    (placed.odd.unwrap_or(usize::MAX), placed.undeclared().is_none(), !is_taken)
+/// other file, as an encoder that begins again fills one file like the other; then what has room for
+/// what is missing; then what did not come late; then the later.
+fn likelihood(placed: &Placed<'_>, others: &[Placed<'_>]) -> impl Ord + use<> {
+    let mut of_topic = others.iter().filter(|other| other.topic == placed.topic);
+    let is_taken = of_topic.any(|other| other.has(placed.frame_place));
+    let odd = placed.odd.unwrap_or(usize::MAX);
+    let is_whole = placed.undeclared().is_none();
+    (odd, is_whole, !is_taken, placed.has_room, placed.is_in_time)
 }
 
 fn walk<'r>(
@@ -224,6 +254,9 @@ fn walk<'r>(
         skips: Vec::new(),
         odd: None,
         frame,
+        frame_place: at,
+        has_room: false,
+        is_in_time: false,
     };
     let mut declared = 0;
     for (number, recorded) in file.tags.iter().enumerate().skip(frame + 1) {
@@ -238,7 +271,13 @@ fn walk<'r>(
         };
         let next = placed.last + 1;
         let Some(found) = (next..places.end).find(is_it) else {
-            let mut before = topic.tags[places.start..next].iter();
+            // What came last before a crash nobody may have seen.
+            if next == topic.tags.len() {
+                break;
+            }
+            // Behind a loss also those that came meanwhile.
+            let known = if declared > 0 { places.clone() } else { places.start..next };
+            let mut before = topic.tags[known].iter();
             if !is_media(&recorded.tag) && before.any(|tag| same(&tag.tag, &recorded.tag)) {
                 // Headers are repeated where it goes on behind a loss.
                 continue;
@@ -247,7 +286,8 @@ fn walk<'r>(
             break;
         };
         if found > next {
-            placed.skips.push(Skip { from: next, to: found, declared });
+            let owed = owed(topic, next..found);
+            placed.skips.push(Skip { from: next, to: found, owed, declared });
         }
         (placed.last, declared) = (found, 0);
     }

@@ -52,10 +52,19 @@ impl History {
         super::connection_of(run, self.who)
     }
 
-    /// What is said of a segment in the first version that lists it.
+    /// How many discontinuities are in front of a segment, by the first version that lists it.
+    pub(super) fn discontinuity(&self, sequence: u64) -> Option<u64> {
+        let playlists = self.versions.iter().map(|version| &version.playlist);
+        let mut listing = playlists.filter(|playlist| playlist.segment(sequence).is_some());
+        let playlist = listing.next()?;
+        let so_far = playlist.segments.iter().take_while(|segment| segment.sequence <= sequence);
+        let tags = so_far.filter(|segment| segment.is_discontinuity).count();
+        Some(playlist.discontinuity_sequence + tags as u64)
+    }
+
+    /// Whether a segment does not go on where the one before it ends, as far as players are told.
     pub(super) fn is_discontinuity(&self, sequence: u64) -> bool {
-        let said = self.versions.iter().find_map(|version| version.playlist.segment(sequence));
-        said.is_some_and(|segment| segment.is_discontinuity)
+        self.discontinuity(sequence) != self.discontinuity(sequence - 1)
     }
 
     pub(super) fn map(&self, sequence: u64) -> Option<&str> {

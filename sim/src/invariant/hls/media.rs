@@ -1,5 +1,7 @@
 //! What is in segments, against what was published.
 
+use std::time::Duration;
+
 use super::history::{History, histories};
 use super::{Finding, Judged, Verdict, first, segments};
 use crate::ledger::{PublishedTag, Topic};
@@ -23,24 +25,62 @@ fn neighbours<'r>(
         .collect()
 }
 
-/// S6. What begins with a picture begins with one that a decoder can begin with; a segment that
-/// was cut because no keyframe came is the exception, which the target duration asks for.
+/// S6. What begins with a picture begins with one that a decoder can begin with. The exceptions are
+/// segments that were cut because no keyframe came, as the target duration asks for, and those behind
+/// one that was listed as it was because nothing came.
 pub(in crate::invariant) fn keyframes(run: &Judged<'_>) -> Verdict {
     first(super::fetches(run).filter_map(|(event, _, who, fetched)| {
         let Resource::Segment(_) = fetched.what else { return None };
         let bad = fetched.spans.iter().find(|span| span.is_video && !span.begins_with_sync)?;
         let topics = run.ledger.topics.iter();
         let play = run.cast.play(who)?;
-        let mut mine = topics.filter(|topic| *topic.key == *play.key);
+        let mine: Vec<_> = topics.filter(|topic| *topic.key == *play.key).collect();
         let histories = histories(run);
         let versions = histories.iter().filter(|it| it.who == who).flat_map(|it| &it.versions);
         let target = versions.map(|version| version.playlist.target_duration).max()?;
-        let is_endless = mine.any(|topic| longest_gop_us(topic) > target * 1_000_000);
-        (!is_endless).then(|| {
+        let is_endless = mine.iter().any(|topic| {
+            longest_gop_us(topic) > target * 1_000_000 || is_irregular(topic, target * 1_000)
+        });
+        let picture = fetched.tags.iter().find(|tag| tag.kind == Kind::Video);
+        let whole = Duration::from_secs(target);
+        let waited = mine.iter().any(|topic| has_waited(run, topic, picture, whole));
+        (!is_endless && !waited).then(|| {
             let saw = format!("{} begins inside a GOP, at {} us", fetched.uri, bad.start_us);
             Finding::new(event, who, "segment without a keyframe", saw)
         })
     }))
+}
+
+/// Whether nothing came for so long, around this picture, that the playlist went on without it: a
+/// quarter of a target duration, on the node's clock. Of a picture that is not known again, at any
+/// time.
+fn has_waited(
+    run: &Judged<'_>,
+    topic: &Topic,
+    picture: Option<&TagSeen>,
+    target: Duration,
+) -> bool {
+    let is_it = |tag: &&PublishedTag| picture.is_some_and(|it| it.digest == tag.tag.digest);
+    let times: Vec<_> = topic.tags.iter().filter(is_it).map(|tag| tag.at).collect();
+    let end = topic.tags.last().map(|last| last.at + target);
+    let came: Vec<_> = topic.tags.iter().map(|tag| tag.at).chain(end).collect();
+    came.windows(2).any(|pair| {
+        let around = pair[0] - target..=pair[1] + target;
+        let is_near = times.is_empty() || times.iter().any(|at| around.contains(at));
+        is_near && (pair[1].since(pair[0]) + 3 * run.limits.late) * 4 >= target
+    })
+}
+
+/// Whether some keyframes come too early to end a segment, which is for three quarters of a target
+/// duration, and the next ones behind them too late.
+fn is_irregular(topic: &Topic, target_ms: u64) -> bool {
+    let keyframes = topic.tags.iter().filter(|tag| tag.tag.role == Role::Keyframe);
+    let times: Vec<_> = keyframes.map(|tag| tag.clock_ms).collect();
+    (0..times.len()).any(|begin| {
+        let lengths = times[begin..].iter().map(|time| time - times[begin]);
+        let mut long_enough = lengths.filter(|length| length * 4 >= target_ms * 3);
+        long_enough.next().is_some_and(|length| length >= target_ms + 500)
+    })
 }
 
 /// Stream time between keyframes, at most.
@@ -89,7 +129,7 @@ fn is_not_a_run(
     };
     let mut longest = 0;
     for topic in run.ledger.topics.iter().filter(|topic| history.is_of(topic)) {
-        if topic.is_partial || has_tracks(topic, kind) {
+        if topic.is_partial || has_tracks(topic, kind) || has_disposable(topic, kind) {
             return None;
         }
         let published: Vec<_> =
@@ -108,10 +148,18 @@ fn is_not_a_run(
 }
 
 /// Several tracks of a kind, of which HLS has the first. Which of them a tag is of is not in a
-/// trace; each has a configuration, and all of them come before anything else.
+/// trace; each has a configuration, and these come one behind the other.
 fn has_tracks(topic: &Topic, kind: Kind) -> bool {
-    let mine = topic.tags.iter().filter(|tag| tag.tag.kind == kind);
-    mine.take_while(|tag| tag.tag.role == Role::Header).count() > 1
+    let mine: Vec<_> = topic.tags.iter().filter(|tag| tag.tag.kind == kind).collect();
+    mine.windows(2).any(|pair| {
+        let is_header = |tag: &PublishedTag| tag.tag.role == Role::Header;
+        is_header(pair[0]) && is_header(pair[1]) && pair[0].tag.digest != pair[1].tag.digest
+    })
+}
+
+/// Pictures that no other needs: that is in the first byte of their tags, and in no sample.
+fn has_disposable(topic: &Topic, kind: Kind) -> bool {
+    topic.tags.iter().any(|tag| tag.tag.kind == kind && tag.tag.role == Role::Disposable)
 }
 
 /// S8: a jump, or another configuration, that is not declared.

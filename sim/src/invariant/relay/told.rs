@@ -42,6 +42,10 @@ fn lie(
 ) -> Option<(&'static str, String)> {
     let target = run.cast.target(who)?;
     let slack = round(run, target) + SLACK;
+    // Who is told to stop ends first, and then tells so.
+    if !run.ledger.is_up(node, at, at) {
+        return None;
+    }
     let of_it = |it: &&Relayed| {
         (it.connection.node, it.connection.who) == (node, who)
             && it.connection.dialed.at <= at
@@ -100,10 +104,12 @@ fn lie(
         .topics
         .iter()
         .rposition(|topic| topic.node == node && *topic.key == **key && topic.began() <= at)?;
+    let overs = run.ledger.topics[topic].overs.iter().filter(|over| over.at <= at);
+    let since = overs.map(|over| over.at).max().unwrap_or(run.ledger.topics[topic].began());
     let got = publishing().filter(|it| it.connection.topic == Some(topic));
-    let got: usize =
-        got.map(|it| it.connection.got.iter().filter(|got| got.at <= at).count()).sum();
-    let is_new = run.ledger.topics[topic].began() + slack >= at;
+    let of_it = got.filter(|it| it.connection.dialed.at >= since);
+    let came = of_it.map(|it| it.connection.got.iter().filter(|got| got.at <= at).count());
+    let (got, is_new) = (came.sum::<usize>(), since + slack >= at);
     (got as u64 > *sent_tags && !is_new).then(|| {
         ("more than was sent", format!("{sent_tags} tags of {key} were sent, it got {got}"))
     })
