@@ -332,7 +332,7 @@ pub(super) fn discontinuities(run: &Judged<'_>) -> Verdict {
         let tags = gone.filter(|segment| segment.is_discontinuity).count() as u64;
         // Between two versions of a slow player, segments may have come and gone.
         let is_seamless = is_same_life && after.media_sequence <= before.next_sequence();
-        // Each life counts from the seconds of the day when it began.
+        // Each life counts from the time of day when it began.
         let is_back = new < old && !is_other_life(run, history, pair);
         let is_wrong = is_back || (is_seamless && new - old != tags);
         is_wrong.then(|| format!("discontinuity sequence {new} after {old}, {tags} slid out"))

@@ -176,13 +176,18 @@ fn place<'r>(
     };
     let first = file.tags[frame].tag;
     let latest = begun + run.limits.unseen();
+    // What came last before a process died nobody may have seen.
+    let ends_unseen = |topic: &Topic| {
+        let until = topic.last_at() + run.limits.unseen();
+        !run.ledger.is_up(node, topic.last_at(), until)
+    };
     let mut best: Option<Placed<'r>> = None;
     for (index, topic) in topics {
         let places = topic.tags.iter().enumerate();
         let alike = places.filter(|(_, entered)| same(&entered.tag, &first));
         // Something that is said again later is not what a file began with before.
         for (at, _) in alike {
-            let mut candidate = walk(topic, index, file, frame, at);
+            let mut candidate = walk(topic, index, file, frame, at, ends_unseen(topic));
             // A session's first file may begin with headers and a loss: frames are as late then.
             let start = session_of(topic, at).start;
             let is_told = owed(topic, start..at) <= candidate.gap_before + frame as u64;
@@ -236,6 +241,7 @@ fn walk<'r>(
     file: &'r Recording,
     frame: usize,
     at: usize,
+    ends_unseen: bool,
 ) -> Placed<'r> {
     let entered = &topic.tags[at];
     let session = entered.session;
@@ -271,8 +277,7 @@ fn walk<'r>(
         };
         let next = placed.last + 1;
         let Some(found) = (next..places.end).find(is_it) else {
-            // What came last before a crash nobody may have seen.
-            if next == topic.tags.len() {
+            if next == topic.tags.len() && ends_unseen {
                 break;
             }
             // Behind a loss also those that came meanwhile.

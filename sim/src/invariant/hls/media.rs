@@ -6,6 +6,7 @@ use super::history::{History, histories};
 use super::{Finding, Judged, Verdict, first, segments};
 use crate::ledger::{PublishedTag, Topic};
 use crate::tag::{Kind, Role, TagSeen};
+use crate::time::SimTime;
 use crate::trace::{Fetched, Resource};
 use crate::viewer::hls::Span;
 
@@ -29,57 +30,69 @@ fn neighbours<'r>(
 /// segments that were cut because no keyframe came, as the target duration asks for, and those behind
 /// one that was listed as it was because nothing came.
 pub(in crate::invariant) fn keyframes(run: &Judged<'_>) -> Verdict {
-    first(super::fetches(run).filter_map(|(event, _, who, fetched)| {
+    first(super::fetches(run).filter_map(|(event, at, who, fetched)| {
         let Resource::Segment(_) = fetched.what else { return None };
         let bad = fetched.spans.iter().find(|span| span.is_video && !span.begins_with_sync)?;
-        let topics = run.ledger.topics.iter();
         let play = run.cast.play(who)?;
-        let mine: Vec<_> = topics.filter(|topic| *topic.key == *play.key).collect();
+        // The newest life of the stream that it can be of.
+        let topics = run.ledger.topics.iter();
+        let mut mine = topics.filter(|topic| *topic.key == *play.key && topic.began() <= at);
+        let topic = mine.next_back()?;
         let histories = histories(run);
         let versions = histories.iter().filter(|it| it.who == who).flat_map(|it| &it.versions);
         let target = versions.map(|version| version.playlist.target_duration).max()?;
-        let is_endless = mine.iter().any(|topic| {
-            longest_gop_us(topic) > target * 1_000_000 || is_irregular(topic, target * 1_000)
-        });
-        let picture = fetched.tags.iter().find(|tag| tag.kind == Kind::Video);
-        let whole = Duration::from_secs(target);
-        let waited = mine.iter().any(|topic| has_waited(run, topic, picture, whole));
-        (!is_endless && !waited).then(|| {
+        let begins = begins(topic, fetched);
+        let is_excused = longest_gop_us(topic) > target * 1_000_000
+            || is_irregular(topic, &begins, target * 1_000)
+            || has_waited(run, topic, &begins, Duration::from_secs(target), at);
+        (!is_excused).then(|| {
             let saw = format!("{} begins inside a GOP, at {} us", fetched.uri, bad.start_us);
             Finding::new(event, who, "segment without a keyframe", saw)
         })
     }))
 }
 
-/// Whether nothing came for so long, around this picture, that the playlist went on without it: a
-/// quarter of a target duration, on the node's clock. Of a picture that is not known again, at any
-/// time.
+/// Where a segment's first picture was published; everywhere if it cannot be known again, as its codec's
+/// tags cannot be told from samples.
+fn begins<'r>(topic: &'r Topic, fetched: &Fetched) -> Vec<&'r PublishedTag> {
+    let picture = fetched.tags.iter().find(|tag| tag.kind == Kind::Video);
+    let pictures = || topic.tags.iter().filter(|tag| tag.tag.role.is_picture());
+    let is_it = |tag: &&PublishedTag| picture.is_some_and(|it| it.digest == tag.tag.digest);
+    let begins: Vec<_> = pictures().filter(is_it).collect();
+    if begins.is_empty() { pictures().collect() } else { begins }
+}
+
+/// Whether nothing came for so long, around one of these, that the playlist went on without it: a
+/// quarter of a target duration, on the node's clock. Behind the last tag nothing came until the segment
+/// was `seen`.
 fn has_waited(
     run: &Judged<'_>,
     topic: &Topic,
-    picture: Option<&TagSeen>,
+    begins: &[&PublishedTag],
     target: Duration,
+    seen: SimTime,
 ) -> bool {
-    let is_it = |tag: &&PublishedTag| picture.is_some_and(|it| it.digest == tag.tag.digest);
-    let times: Vec<_> = topic.tags.iter().filter(is_it).map(|tag| tag.at).collect();
-    let end = topic.tags.last().map(|last| last.at + target);
-    let came: Vec<_> = topic.tags.iter().map(|tag| tag.at).chain(end).collect();
-    came.windows(2).any(|pair| {
-        let around = pair[0] - target..=pair[1] + target;
-        let is_near = times.is_empty() || times.iter().any(|at| around.contains(at));
-        is_near && (pair[1].since(pair[0]) + 3 * run.limits.late) * 4 >= target
+    let came: Vec<_> = topic.tags.iter().map(|tag| tag.at).collect();
+    let silence = came.last().map(|last| [*last, seen]);
+    let mut pairs = came.windows(2).map(|pair| [pair[0], pair[1]]).chain(silence);
+    pairs.any(|[before, after]| {
+        let around = before - target..=after + target;
+        let is_near = begins.iter().any(|tag| around.contains(&tag.at));
+        is_near && (after.since(before) + 3 * run.limits.late) * 4 >= target
     })
 }
 
-/// Whether some keyframes come too early to end a segment, which is for three quarters of a target
-/// duration, and the next ones behind them too late.
-fn is_irregular(topic: &Topic, target_ms: u64) -> bool {
+/// Whether some keyframe in front of one of these comes too early to end a segment, which is for three
+/// quarters of a target duration, and the next one behind it too late.
+fn is_irregular(topic: &Topic, begins: &[&PublishedTag], target_ms: u64) -> bool {
     let keyframes = topic.tags.iter().filter(|tag| tag.tag.role == Role::Keyframe);
     let times: Vec<_> = keyframes.map(|tag| tag.clock_ms).collect();
-    (0..times.len()).any(|begin| {
-        let lengths = times[begin..].iter().map(|time| time - times[begin]);
+    times.iter().enumerate().any(|(index, time)| {
+        let lengths = times[index..].iter().map(|later| later - time);
         let mut long_enough = lengths.filter(|length| length * 4 >= target_ms * 3);
-        long_enough.next().is_some_and(|length| length >= target_ms + 500)
+        let is_late = long_enough.next().is_some_and(|length| length >= target_ms + 500);
+        let reach = *time..=time + 2 * target_ms;
+        is_late && begins.iter().any(|tag| reach.contains(&tag.clock_ms))
     })
 }
 
