@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::invariant::Judged;
 use crate::ledger::{Connection, Hole, PublishedTag, Topic};
 use crate::tag::{Kind, Role};
+use crate::time::SimTime;
 
 fn any_step(run: &Judged<'_>, is_it: impl Fn(u32, u32) -> bool) -> bool {
     run.ledger.topics.iter().any(|topic| {
@@ -139,12 +140,19 @@ pub(super) fn recovered(run: &Judged<'_>) -> bool {
     })
 }
 
-/// A viewer that did not read is gone for its node.
+/// A viewer that did not read for too long is gone for its node, whose stream goes on.
 pub(super) fn evicted(run: &Judged<'_>) -> bool {
-    run.ledger.viewers().any(|(connection, _)| {
-        let released = connection.account.map(|(at, ..)| at).or(connection.closed.map(|c| c.0.at));
-        let was_deaf = |at| connection.deaf.iter().any(|(from, to)| *from < at && at < *to);
-        released.is_some_and(|at| was_deaf(at) && connection.lags.iter().any(|lost| lost.at <= at))
+    run.ledger.viewers().any(|(connection, topic)| {
+        let Some((at, _, account)) = connection.account else { return false };
+        let is_stuck = |(from, to): &(SimTime, SimTime)| {
+            let from = (*from).max(run.told_to_play(connection));
+            from + run.limits.write_stall < at
+                && at < *to
+                && run.ledger.is_up(connection.node, from, at)
+        };
+        account.unsent > 0
+            && connection.deaf.iter().any(is_stuck)
+            && topic.overs.iter().all(|over| over.at > at)
     })
 }
 
