@@ -84,6 +84,7 @@ pub static ALL: &[Scenario] = &[
     row("calm", 4, people::calm, "good encoders, ample links, viewers that read"),
     row("reference", 0, people::reference, "the mix whose speed is promised: 8 viewers, one slow, one late"),
     row("hls", 2, people::hls, "players of HLS of all habits; a publisher that returns, perhaps with other pictures"),
+    row("hls_silence", 2, people::hls_silence, "players of HLS of an encoder that falls silent, and of one whose keyframes come late"),
     row("hls_restart", 2, nodes::hls_restart, "a node dies while its stream is watched by HLS, and the stream goes on"),
     row("relay_flaps", 4, relays::relay_flaps, "targets that refuse, cut, stall, die and return while a stream is relayed to them"),
     row("slow_viewer", 2, people::slow_viewer, "a slow, a stuck and a tunnelling viewer beside four healthy ones"),

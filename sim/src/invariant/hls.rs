@@ -198,19 +198,16 @@ pub(super) fn fresh(run: &Judged<'_>) -> Verdict {
             let had = had.map(|(_, at, ..)| at).last().unwrap_or(before.at);
             let waited = version.at.since(had);
             let bound = target + target / 2 + 2 * target + AT_ONCE;
-            let flowed = topics().any(|topic| {
-                let since = topic.entered_by(before.at);
-                let until = topic.entered_by(version.at);
-                let times: Vec<_> = topic.tags[since..until].iter().map(|tag| tag.at).collect();
-                let edges = [before.at].into_iter().chain(times).chain([version.at]);
-                let edges: Vec<_> = edges.collect();
-                edges.windows(2).all(|pair| pair[1].since(pair[0]) < AT_ONCE)
+            // Also while nothing comes of it.
+            let lived = topics().any(|topic| {
+                let is_over = |at: SimTime| (before.at..version.at).contains(&at);
+                topic.began() <= before.at && !topic.overs.iter().any(|over| is_over(over.at))
             });
             // Where there are few connections, other peers may take all of them.
             let is_calm = run.is_undisturbed(connection, before.at, version.at)
                 && run.limits.connections >= MANY_CONNECTIONS
                 && run.link_carries(connection);
-            if bound < waited && flowed && is_calm {
+            if bound < waited && lived && is_calm {
                 let saw = format!("no new segment for {waited:?}, target {target:?}");
                 return Some(Finding::new(version.event, history.who, "stale playlist", saw));
             }

@@ -52,6 +52,8 @@ pub(super) fn rolling_restart(world: &mut World) {
 }
 
 pub(super) fn hls_restart(world: &mut World) {
+    // Segments have left the window when the node dies.
+    world.set("hls.window_ms=6000");
     world.publisher("studio", "obs-360p30-base").comes(100.ms()).again(300.ms());
     world.viewers("web", 4, Play::Hls).comes(500.ms()).apart(300.ms());
     let mut random = world.random("crashes");

@@ -36,6 +36,20 @@ pub(super) fn hls(world: &mut World) {
     world.run(75.s());
 }
 
+/// An encoder that says nothing for a while, but is there; then another whose keyframes come later than
+/// the first one's did.
+pub(super) fn hls_silence(world: &mut World) {
+    let mut random = world.random("hls_silence");
+    world.set("hls.window_ms=12000");
+    world.publisher("studio", "obs-360p30-base").comes(100.ms());
+    world.viewers("web", 4, Play::Hls).link(Link::fiber()).comes(500.ms()).apart(700.ms());
+    let silence = random.u64(4_000..16_000);
+    world.at((10_000 + random.u64(..2_000)).ms()).stall("studio", silence.ms());
+    let late = Quirk::KeyframeEvery(random.u32(2..6));
+    world.publisher("studio2", "obs-360p30-base").comes(35.s()).quirk(late);
+    world.run(65.s());
+}
+
 /// What a second of simulated time is measured by.
 pub(super) fn reference(world: &mut World) {
     world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
