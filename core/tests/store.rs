@@ -210,6 +210,19 @@ fn a_stop_copies_what_it_completed_and_the_next_start_what_was_left() {
     });
 }
 
+/// A stop goes on trying for as long as it may take.
+#[test]
+fn a_stop_waits_for_a_store_that_comes_back_in_time() {
+    simulate(async |mut machine| {
+        machine.store.fail(Answer::Error, Duration::ZERO..Duration::from_secs(20));
+        let server = machine.start(&[&RECORD[..], &["shutdown.drain_ms=30000"]].concat()).await;
+        machine.publish("cam", 50, 200).await;
+        server.stop().await;
+        assert!(machine.store.failed() > 0);
+        assert_eq!((machine.here().len(), machine.store.objects().await.len()), (0, 1));
+    });
+}
+
 #[test]
 fn recordings_that_are_kept_are_copied_once() {
     simulate(async |mut machine| {
