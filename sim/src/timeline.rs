@@ -17,6 +17,7 @@ mod delay;
 mod faults;
 mod gauges;
 mod head;
+mod hls;
 mod lanes;
 mod neighbour;
 mod node;

@@ -54,6 +54,7 @@ scenarios! {
     calm: 0..3,
     hls: 0..3,
     hls_restart: 0..3,
+    hls_silence: 0..3,
     reference: 0..3,
     relay_flaps: 0..3,
     slow_viewer: 0..2,

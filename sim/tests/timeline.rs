@@ -4,7 +4,7 @@ use forebay_sim::invariant::Violation;
 use forebay_sim::report::Outcome;
 use forebay_sim::time::SimTime;
 use forebay_sim::timeline::{self, LEN_MAX};
-use forebay_sim::trace::{LagCause, What};
+use forebay_sim::trace::{HlsSeen, LagCause, Resource, What};
 use forebay_sim::{Play, Units as _, World, scenario};
 
 /// What a 20 s world of a few viewers may take.
@@ -107,6 +107,30 @@ fn what_a_trace_or_a_plan_says_is_escaped() {
     check_form(&page);
     assert_eq!(page.matches("<script").count(), 1, "only the page's own");
     assert!(!page.contains("alert(\"") && page.contains("alert(&quot;"));
+}
+
+/// Segments that it has, and those that are gone, are bars with their names.
+#[test]
+fn page_shows_what_a_player_of_hls_fetched() {
+    let scenario = scenario::find("hls_restart").expect("is in the list");
+    let outcome = scenario.play(1).expect("can be carried out");
+    let page = timeline::page(&outcome);
+    check_form(&page);
+    let trace = &outcome.run.trace;
+    let segments = trace.events.iter().filter_map(|event| match &event.what {
+        What::Hls(HlsSeen::Fetched(it)) if matches!(it.what, Resource::Segment(_)) => Some(it),
+        _ => None,
+    });
+    let (had, missed): (Vec<_>, Vec<_>) = segments.partition(|segment| segment.status == 200);
+    assert!(!missed.is_empty(), "a node that died has nothing of what it said before");
+    for (class, segments) in [("fetch", had), ("fetch missed", missed)] {
+        let bars = page.split("<rect ").filter(|it| it.starts_with(&format!("class=\"{class}\"")));
+        let bars: Vec<_> = bars.collect();
+        for segment in segments {
+            let name = format!("{}: {}", segment.uri, segment.status);
+            assert!(bars.iter().any(|bar| bar.contains(&name)), "{class}: {name}");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::canvas::{Canvas, Span};
 use super::delay::{self, Series};
+use super::hls;
 use super::lanes::{self, Lane, Role};
 use super::scale::{Scale, WIDTH, tick_label};
 use super::story::Story;
@@ -233,6 +234,11 @@ fn about(story: &Story<'_>, lane: &Lane) -> String {
 
 /// What came of a viewer, or of a crowd.
 fn result(story: &Story<'_>, lane: &Lane) -> String {
+    if let [who] = lane.members[..]
+        && viewer::is_hls(story, who)
+    {
+        return hls::result(story, who);
+    }
     let connections = || lane.members.iter().flat_map(|who| story.connections(*who));
     let got: u64 = connections().map(|c| c.got.len() as u64).sum();
     let lost: u64 = connections().flat_map(|c| c.slow_lags()).map(|lag| lag.tags).sum();

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use super::canvas::{Canvas, Span};
 use super::delay::{self, Series};
+use super::hls;
 use super::lanes::Lane;
 use super::peer;
 use super::scale::Scale;
 use super::story::Story;
 use super::text::{bytes, grouped};
 use crate::ledger::{Connection, GotTag, Hole, Topic};
+use crate::plan::Player;
 use crate::tag::Role;
 use crate::time::SimTime;
-use crate::trace::LagCause;
+use crate::trace::{LagCause, Who};
 
 /// From the lane's border to the base of the delay's curve.
 const BELOW: f64 = 8.0;
@@ -33,8 +35,13 @@ pub(super) fn draw(
     let Some(who) = lane.members.first().copied() else { return };
     let base = lane.height() - BELOW;
     peer::draw_faults(story, lane, canvas);
-    draw_scale(lane, scale, canvas);
-    canvas.path("delay", &delay::path(series, scale, base, height(lane), true));
+    let is_hls = is_hls(story, who);
+    if is_hls {
+        hls::draw(story, who, lane, canvas);
+    } else {
+        draw_scale(lane, scale, canvas);
+        canvas.path("delay", &delay::path(series, scale, base, height(lane), true));
+    }
     for connection in story.connections(who) {
         peer::draw_connection(story, connection, canvas, base + 2.0);
         draw_playing(story, connection, canvas, base + 2.0);
@@ -42,6 +49,11 @@ pub(super) fn draw(
         draw_losses(story, lane, connection, canvas);
         peer::draw_told(story, connection, canvas, base + 4.0, base - 1.0);
     }
+}
+
+/// Whether it fetches, and gets no tags.
+pub(super) fn is_hls(story: &Story<'_>, who: Who) -> bool {
+    story.cast.play(who).is_some_and(|play| play.player == Player::Hls)
 }
 
 /// Many viewers: the one in the middle, and the worst.
@@ -80,12 +92,11 @@ fn draw_playing(story: &Story<'_>, connection: &Connection, canvas: &mut Canvas,
             account.published, account.delivered, account.lag, account.unsent
         )
     });
-    let title = format!(
-        "{} … {to} s\n{name} plays {key}: got {} tags, lost {}{account}",
-        told.at,
-        grouped(got),
-        grouped(lost)
-    );
+    let came = match is_hls(story, connection.who) {
+        true => hls::result(story, connection.who),
+        false => format!("got {} tags, lost {}", grouped(got), grouped(lost)),
+    };
+    let title = format!("{} … {to} s\n{name} plays {key}: {came}{account}", told.at);
     canvas.span("waits", Span { from: told.at, to, y, height: 4.0 }, &title);
     for (from, to) in arrivals(story, connection) {
         canvas.span("play", Span { from, to, y, height: 4.0 }, &title);
@@ -94,13 +105,21 @@ fn draw_playing(story: &Story<'_>, connection: &Connection, canvas: &mut Canvas,
 
 /// When tags arrived, one soon after the other.
 fn arrivals(story: &Story<'_>, connection: &Connection) -> Vec<(SimTime, SimTime)> {
-    let pause = STARVES.max(Duration::from_micros(story.end.micros() / 400));
+    let least = Duration::from_micros(story.end.micros() / 400);
     let mut spans: Vec<(SimTime, SimTime)> = Vec::new();
-    for got in &connection.got {
-        match spans.last_mut().filter(|last| got.at.since(last.1) <= pause) {
-            Some(last) => last.1 = got.at,
-            None => spans.push((got.at, got.at)),
-        }
+    let mut arrive = |at: SimTime, pause: Duration| match spans
+        .last_mut()
+        .filter(|last| at.since(last.1) <= pause.max(least))
+    {
+        Some(last) => last.1 = at,
+        None => spans.push((at, at)),
+    };
+    if is_hls(story, connection.who) {
+        let lasts = connection.dialed.at..story.over_at(connection);
+        let mine = hls::arrivals(story, connection.who).filter(|at| lasts.contains(at));
+        mine.for_each(|at| arrive(at, 3 * STARVES));
+    } else {
+        connection.got.iter().for_each(|got| arrive(got.at, STARVES));
     }
     spans
 }
