@@ -120,16 +120,22 @@ impl Encoder {
     ///
     /// As [`new`](Self::new).
     pub fn check(publish: &plan::Publish, capture: &Arc<Capture>) -> Result<(), String> {
-        Self::new(publish, capture.clone(), 0).map(drop)
+        Self::new(publish, capture.clone(), 0, 0).map(drop)
     }
 
-    /// An encoder at the end of a connection that has just been opened.
+    /// An encoder at the end of a connection that has just been opened, as often before as `take`
+    /// says: it sends other frames each time.
     ///
     /// # Errors
     ///
     /// If a quirk makes no sense, or not with this capture. A capture from the wire is sent as it
     /// was: without part, repetition or quirks, and to the key it was recorded with.
-    pub fn new(publish: &plan::Publish, capture: Arc<Capture>, seed: u64) -> Result<Self, String> {
+    pub fn new(
+        publish: &plan::Publish,
+        capture: Arc<Capture>,
+        seed: u64,
+        take: u32,
+    ) -> Result<Self, String> {
         let quirks = Quirks::new(&publish.quirks, &capture)?;
         let mut writer = ChunkWriter::new();
         if quirks.no_extended_on_type_3 {
@@ -149,7 +155,7 @@ impl Encoder {
                 };
                 let source = Source::new(&capture, publish.part, keep)?;
                 let packer = Packer::new(&quirks, seed);
-                let tags = Tags::new(source, quirks.clone(), publish.repeats);
+                let tags = Tags::new(source, quirks.clone(), publish.repeats, take);
                 Media::Played { tags: Box::new(tags.peekable()), packer, held: None }
             }
         };

@@ -15,9 +15,10 @@ use crate::tag::TagSeen;
 use crate::trace::{Close, What};
 
 pub(crate) async fn publish<N: Dial>(mut peer: Peer<N>, publish: Publish, capture: Arc<Capture>) {
-    let mut attempt = 0;
+    let mut attempt = 0_u32;
     loop {
-        let encoder = Encoder::new(&publish, capture.clone(), peer.seed ^ attempt);
+        let encoder =
+            Encoder::new(&publish, capture.clone(), peer.seed ^ u64::from(attempt), attempt);
         let close = match (peer.dial(RTMP_PORT).await, encoder) {
             (Ok(stream), Ok(encoder)) => send(&mut peer, &publish, stream, encoder).await,
             (Ok(_), Err(_)) => Close::Left,

@@ -27,6 +27,8 @@ pub(super) struct Tags {
     source: Source,
     quirks: Quirks,
     repeats: bool,
+    /// How often the encoder has begun before.
+    take: u32,
     /// By time in microseconds, then by number.
     queue: BTreeMap<(u64, u64), Planned>,
     number: u64,
@@ -82,12 +84,13 @@ impl Iterator for Tags {
 }
 
 impl Tags {
-    pub(super) fn new(source: Source, quirks: Quirks, repeats: bool) -> Self {
+    pub(super) fn new(source: Source, quirks: Quirks, repeats: bool, take: u32) -> Self {
         Self {
             video_started: quirks.video_after == 0,
             source,
             quirks,
             repeats,
+            take,
             queue: BTreeMap::new(),
             number: 0,
             rounds: 0,
@@ -273,6 +276,9 @@ impl Tags {
             let (at_ms, is_picture) = (draft.at_ms, draft.role.is_picture());
             self.quirks
                 .change_payload(&mut draft.tag.payload, Media { gop: begins, is_picture, at_ms });
+            if (self.take, self.rounds) != (0, 0) {
+                quirk::vary(&mut draft.tag.payload, self.take << 16 ^ self.rounds);
+            }
         }
         let first_of_stream = republish && self.in_force.is_empty();
         self.plan_media(draft, first_of_stream);

@@ -206,7 +206,7 @@ fn what_makes_no_sense_is_refused() {
         assert!(!error.is_empty(), "{name} {quirks:?}");
     }
     let capture = Capture::load("obs-publish-360p60").unwrap();
-    let error = Encoder::new(&publish("obs-publish-360p60", &[]), capture, 7).err().unwrap();
+    let error = Encoder::new(&publish("obs-publish-360p60", &[]), capture, 7, 0).err().unwrap();
     assert!(error.contains("was recorded publishing live/"), "{error}");
 }
 

@@ -38,7 +38,7 @@ fn encoder(publish: &Publish) -> Result<Encoder, String> {
     if let Some(wire) = &capture.wire {
         publish.key.clone_from(&wire.key);
     }
-    Encoder::new(&publish, Arc::clone(&capture), 7)
+    Encoder::new(&publish, Arc::clone(&capture), 7, 0)
 }
 
 /// Every quirk, as a plan might have it.
