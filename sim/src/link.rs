@@ -133,6 +133,15 @@ impl Link {
         link
     }
 
+    /// A downlink of so many bits per second, with little room for what waits.
+    pub fn narrow(rate: u64) -> Self {
+        let mut link = Self::dsl();
+        link.down.capacity = Capacity::Constant(rate);
+        link.down.queue = 64 << 10;
+        link.window = 128 << 10;
+        link
+    }
+
     /// 45 ms with jitter, a rate that swings between 2 and 24 Mbit/s.
     pub fn cellular() -> Self {
         let mbit = |n: u64| n * 1_000_000;

@@ -430,3 +430,25 @@ pub enum Speech {
     /// HTTP, a byte a second.
     SlowHttp,
 }
+
+impl Speech {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Silence,
+        Self::Garbage,
+        Self::Http,
+        Self::Tls,
+        Self::HalfHandshake,
+        Self::SlowHandshake,
+        Self::WrongVersion,
+        Self::GarbageAfterHandshake,
+        Self::LongMessage,
+        Self::ManyChunkStreams,
+        Self::DeepAmf,
+        Self::UnknownCommands,
+        Self::MediaFirst,
+        Self::PlaysNothing,
+        Self::Intruder,
+        Self::SlowHttp,
+    ];
+}

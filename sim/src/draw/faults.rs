@@ -62,7 +62,7 @@ impl Draw<'_> {
             let who = pick(random, &draw.viewers);
             let rate = random.u64(100_000..1_500_000);
             let lasts = draw.lasts(random, &when, 10.s());
-            draw.push(when, &who, Act::Link(slow(rate), Some(lasts)));
+            draw.push(when, &who, Act::Link(Link::narrow(rate), Some(lasts)));
         });
         self.family("leaves", |draw, random, when| {
             let who = pick(random, &draw.viewers);
@@ -136,7 +136,7 @@ impl Draw<'_> {
 
     pub(super) fn bad_neighbours(&mut self) {
         self.family("speech", |draw, random, when| {
-            let speech = pick(random, &SPEECHES);
+            let speech = pick(random, &Speech::ALL);
             let at = match when {
                 When::At(at) => at.since(SimTime::ZERO),
                 When::On { .. } => random.u64(500..4_000).ms(),
@@ -186,36 +186,8 @@ impl Draw<'_> {
     }
 }
 
-const SPEECHES: [Speech; 16] = [
-    Speech::Silence,
-    Speech::Garbage,
-    Speech::Http,
-    Speech::Tls,
-    Speech::HalfHandshake,
-    Speech::SlowHandshake,
-    Speech::WrongVersion,
-    Speech::GarbageAfterHandshake,
-    Speech::LongMessage,
-    Speech::ManyChunkStreams,
-    Speech::DeepAmf,
-    Speech::UnknownCommands,
-    Speech::MediaFirst,
-    Speech::PlaysNothing,
-    Speech::Intruder,
-    Speech::SlowHttp,
-];
-
 fn leave(random: &mut Rng) -> Leave {
     pick(random, &[Leave::Goodbye, Leave::Close, Leave::HalfClose, Leave::Reset, Leave::Vanish])
-}
-
-/// A viewer's link that is too slow, with little room for what waits.
-pub(super) fn slow(rate: u64) -> Link {
-    let mut link = Link::dsl();
-    link.down.capacity = Capacity::Constant(rate);
-    link.down.queue = 64 << 10;
-    link.window = 128 << 10;
-    link
 }
 
 pub(super) fn bad_link(random: &mut Rng) -> Link {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::faults::{bad_link, slow};
+use super::faults::bad_link;
 use super::pick;
 use crate::link::Link;
 use crate::plan::{Act, Actor, Direction, Line, Moment, MomentKind, Refusal, TargetQuirk, When};
@@ -104,7 +104,7 @@ fn fault(random: &mut Rng, most: Duration) -> Act {
     match random.u32(..11) {
         0 => Act::StopReading(lasts),
         1 => Act::Link(bad_link(random), Some(lasts)),
-        2 => Act::Link(slow(random.u64(100_000..600_000)), Some(lasts)),
+        2 => Act::Link(Link::narrow(random.u64(100_000..600_000)), Some(lasts)),
         3 => Act::Cut(
             pick(random, &[Direction::Both, Direction::Both, Direction::Up, Direction::Down]),
             lasts,

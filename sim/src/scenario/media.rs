@@ -17,7 +17,7 @@ pub(super) fn publisher_returns(world: &mut World) {
     world.set("play.backlog_ms_max=2500");
     world.set("play.unsent_len_max=16384");
     let rate = random.u64(60_000..250_000);
-    world.viewer("narrow", Play::Rtmp).comes(1_500.ms()).link(super::people::narrow(rate));
+    world.viewer("narrow", Play::Rtmp).comes(1_500.ms()).link(Link::narrow(rate));
     let how = [Leave::Vanish, Leave::Reset, Leave::Close][random.usize(..3)];
     world.when("studio", MomentKind::Keyframe, 3).plus(random.u64(..400).ms()).leave("studio", how);
     // Another encoder takes the key over, and the first one fights for it once.
@@ -159,7 +159,7 @@ pub(super) fn radio(world: &mut World) {
     world.publisher("studio", "obs-360p30-base").comes(100.ms()).quirk(Quirk::NoVideo);
     world.viewers("sofa", 2, Play::Rtmp).comes(1.s());
     world.viewer("desk", Play::Flv).comes(1_500.ms());
-    let mut link = super::people::narrow(random.u64(20_000..70_000));
+    let mut link = Link::narrow(random.u64(20_000..70_000));
     (link.down.queue, link.window) = (8 << 10, 8 << 10);
     world.viewer("narrow", Play::Rtmp).comes(1.s()).link(link);
     world.run(25.s());

@@ -1,6 +1,6 @@
 //! Viewers of all kinds.
 
-use crate::link::{Capacity, Link};
+use crate::link::Link;
 use crate::plan::{Act, MomentKind, Quirk, Receive};
 use crate::world::{NODE, Play, Units as _, World};
 
@@ -55,19 +55,10 @@ pub(super) fn reference(world: &mut World) {
     world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms());
     world.viewers("sofa", 3, Play::Rtmp).link(Link::fiber());
     world.viewers("desk", 3, Play::Flv).link(Link::fiber());
-    world.viewer("slow", Play::Rtmp).link(narrow(1_500_000));
+    world.viewer("slow", Play::Rtmp).link(Link::narrow(1_500_000));
     world.viewer("late", Play::Rtmp).comes(20.s());
     world.run(60.s());
     assert!(world.log("slow").lag() > 0, "1.5 Mbit/s are too little for 2.5");
-}
-
-/// A downlink of so many bits per second, with little room for what waits.
-pub(super) fn narrow(rate: u64) -> Link {
-    let mut link = Link::dsl();
-    link.down.capacity = Capacity::Constant(rate);
-    link.down.queue = 64 << 10;
-    link.window = 128 << 10;
-    link
 }
 
 pub(super) fn slow_viewer(world: &mut World) {
@@ -80,7 +71,7 @@ pub(super) fn slow_viewer(world: &mut World) {
     world.viewers("sofa", 2, Play::Rtmp);
     world.viewers("desk", 2, Play::Flv);
     let rate = world.random("slow/rate").u64(900_000..2_400_000);
-    world.viewer("slow", Play::Rtmp).link(narrow(rate));
+    world.viewer("slow", Play::Rtmp).link(Link::narrow(rate));
     world.viewer("stuck", Play::Flv).comes(1.s());
     world.viewer("tunnel", Play::Rtmp).comes(1.s());
     world.at(2.s()).stop_reading("stuck", 40.s());
@@ -100,8 +91,8 @@ pub(super) fn dispensable(world: &mut World) {
     world.publisher("studio", "obs-720p30-cbr2500").comes(100.ms()).quirk(Quirk::Disposable(2));
     world.viewers("sofa", 2, Play::Rtmp).comes(500.ms());
     let rate = world.random("dispensable/rate").u64(1_700_000..2_300_000);
-    world.viewer("slow", Play::Rtmp).comes(500.ms()).link(narrow(rate));
-    world.viewer("desk", Play::Flv).comes(500.ms()).link(narrow(rate));
+    world.viewer("slow", Play::Rtmp).comes(500.ms()).link(Link::narrow(rate));
+    world.viewer("desk", Play::Flv).comes(500.ms()).link(Link::narrow(rate));
     world.run(35.s());
     assert_eq!(world.log("sofa").lag(), 0);
     assert!(world.log("slow").lag() > 0, "{rate} bit/s are too little for 2.5 Mbit/s");

@@ -242,28 +242,9 @@ fn the_core_understands_what_a_player_wants_and_its_goodbye() {
     }
 }
 
-const SPEECHES: [Speech; 16] = [
-    Speech::Silence,
-    Speech::Garbage,
-    Speech::Http,
-    Speech::Tls,
-    Speech::HalfHandshake,
-    Speech::SlowHandshake,
-    Speech::WrongVersion,
-    Speech::GarbageAfterHandshake,
-    Speech::LongMessage,
-    Speech::ManyChunkStreams,
-    Speech::DeepAmf,
-    Speech::UnknownCommands,
-    Speech::MediaFirst,
-    Speech::PlaysNothing,
-    Speech::Intruder,
-    Speech::SlowHttp,
-];
-
 #[test]
 fn bad_neighbours_do_what_their_names_say() {
-    for kind in SPEECHES {
+    for kind in Speech::ALL {
         let said = speech(kind, "live/a", 5);
         assert_eq!(said, speech(kind, "live/a", 5), "{kind:?}");
         assert!(said.windows(2).all(|pair| pair[0].0 < pair[1].0), "{kind:?}: in order");

@@ -206,24 +206,7 @@ prop_compose! {
 }
 
 fn speech() -> impl Strategy<Value = Speech> {
-    select(vec![
-        Speech::Silence,
-        Speech::Garbage,
-        Speech::Http,
-        Speech::Tls,
-        Speech::HalfHandshake,
-        Speech::SlowHandshake,
-        Speech::WrongVersion,
-        Speech::GarbageAfterHandshake,
-        Speech::LongMessage,
-        Speech::ManyChunkStreams,
-        Speech::DeepAmf,
-        Speech::UnknownCommands,
-        Speech::MediaFirst,
-        Speech::PlaysNothing,
-        Speech::Intruder,
-        Speech::SlowHttp,
-    ])
+    select(Speech::ALL.to_vec())
 }
 
 const ANY_PEER: [MomentKind; 2] = [MomentKind::Connected, MomentKind::Closed];
