@@ -96,7 +96,7 @@ pub static ALL: &[Scenario] = &[
     row("late_join", 2, people::late_join, "joins at every tag of two GOPs, with changing headers"),
     row("crowd", 1, people::crowd, "a hundred joins in a tenth of a second, at a keyframe, through a narrow NIC"),
     row("churn", 2, people::churn, "viewers that come and go all the time"),
-    row("nic_saturation", 0, people::nic_saturation, "1000 viewers at 6 Mbit/s against 1, 4.2 or 10 Gbit/s"),
+    row("nic_saturation", 0, people::nic_saturation, "1000 viewers at 4 Mbit/s against 1, 4.2 or 10 Gbit/s"),
     row("publisher_returns", 2, media::publisher_returns, "a publisher vanishes and is back before it is missed; another takes its key"),
     row("publisher_vanishes", 1, media::publisher_vanishes, "a publisher falls silent or leaves, and does not return"),
     row("odd_encoder", 6, media::odd_encoder, "encoders with two quirks"),

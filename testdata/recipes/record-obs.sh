@@ -385,6 +385,7 @@ bad() {
 recordings() {
   # OBS, recorded to a file (OBS hands FLV files to FFmpeg's muxer)
   obs obs-720p30-cbr2500   record 7
+  obs obs-1080p30-cbr4000  record 2 W=1920 H=1080 KBPS=4000 PRESET=superfast
   obs obs-1080p30-cbr6000  record 4 W=1920 H=1080 KBPS=6000 PRESET=superfast
   obs obs-720p30-keyint10  record 23 KBPS=800 KEYINT=10 "X264OPTS=scenecut=0"
   obs obs-360p30-zerolat   record 4 W=640 H=360 KBPS=500 TUNE=zerolatency AKBPS=96 DIV=1
