@@ -4,16 +4,17 @@ mod twins;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::twins::twins;
 use crate::invariant::{Finding, Judged, Violation};
-use crate::ledger::{Connection, PublishedTag};
+use crate::ledger::{Connection, GotTag, Matched, PublishedTag};
 use crate::plan::Plan;
 use crate::report::{Outcome, limits};
 use crate::run::{self, RunError};
-use crate::tag::Kind;
+use crate::tag::{Kind, Role};
 use crate::time::SimTime;
 use crate::trace::{What, Who};
 
@@ -310,25 +311,77 @@ fn compare_viewers(
         if connection.playing.is_none() || is_other(connection) {
             return None;
         }
-        let theirs = other.map_or(&[][..], |other| &other.got[..]);
-        let odd = connection.got.iter().zip(theirs).position(|(a, b)| {
+        let seam = other.and_then(|other| live_seam(with, connection, other));
+        let behind = |got: &[GotTag]| -> Vec<GotTag> {
+            let is_before = |got: &&GotTag| !seam.as_ref().is_some_and(|seam| seam.holds(got));
+            got.iter().filter(is_before).copied().collect()
+        };
+        let (a, b) = (behind(&connection.got), behind(other.map_or(&[], |other| &other.got)));
+        let odd = a.iter().zip(&b).position(|(a, b)| {
             let apart = a.at.since(b.at) + b.at.since(a.at);
             a.tag != b.tag || tick.is_some_and(|tick| apart > tick)
         });
-        let (a, b) = (&connection.got[..], theirs);
         let over = other.map_or(SimTime::MAX, Connection::over_at).min(connection.over_at());
         let is_cut_off = |place: usize| {
-            let longer = if a.len() > b.len() { a } else { b };
+            let longer = if a.len() > b.len() { &a } else { &b };
             longer.get(place).is_none_or(|got| got.at + BORDER >= over.min(with.end()))
         };
         let shorter = a.len().min(b.len());
         let odd = odd.or((!is_cut_off(shorter)).then_some(shorter))?;
-        let line = |got: Option<&crate::ledger::GotTag>| {
+        let line = |got: Option<&GotTag>| {
             got.map_or("nothing".to_owned(), |got| format!("{} at {}", got.tag, got.at))
         };
-        let (a, b) = (connection.got.get(odd), theirs.get(odd));
+        let (a, b) = (a.get(odd), b.get(odd));
         let saw = format!("got {} with it, {} without", line(a), line(b));
         let event = a.or(connection.got.last()).map_or(connection.dialed.event, |got| got.event);
         Some(Finding::new(event, connection.who, "others notice", saw))
+    })
+}
+
+/// What one of two live joins in the same instant has and the other has not.
+struct Seam {
+    /// Places that entered in that instant.
+    places: Range<usize>,
+    /// Pictures wait for a keyframe: if one is among them, those up to the next as well.
+    pictures: Range<usize>,
+}
+
+impl Seam {
+    fn holds(&self, got: &GotTag) -> bool {
+        let Some(place) = first_place(std::slice::from_ref(got)) else { return false };
+        let is_picture = got.tag.kind == Kind::Video;
+        self.places.contains(&place) || (is_picture && self.pictures.contains(&place))
+    }
+}
+
+/// Who joins live while tags enter is given them or is not: which comes first within an instant,
+/// the join or the tags, hangs on what else woke the node, and is promised to nobody.
+fn live_seam(run: &Judged<'_>, with: &Connection, without: &Connection) -> Option<Seam> {
+    if !run.starts_live(with) {
+        return None;
+    }
+    let (a, b) = (first_place(&with.got)?, first_place(&without.got)?);
+    let tags = &run.ledger.topic_of(with)?.tags;
+    let places = a.min(b)..a.max(b);
+    let entered = tags.get(places.clone())?;
+    let at = entered.first()?.at;
+    let joined = with.dialed.at..=run.told_to_play(with);
+    if !joined.contains(&at) || entered.iter().any(|tag| tag.at != at) {
+        return None;
+    }
+    let is_keyframe = |tag: &PublishedTag| tag.tag.role == Role::Keyframe;
+    let mut pictures = places.end..places.end;
+    if entered.iter().any(is_keyframe) {
+        let next = tags[places.end..].iter().position(is_keyframe);
+        pictures.end = next.map_or(tags.len(), |next| places.end + next);
+    }
+    Some(Seam { places, pictures })
+}
+
+/// The place of the first of these that can be nothing but what entered there.
+fn first_place(got: &[GotTag]) -> Option<usize> {
+    got.iter().find_map(|got| match got.matched {
+        Matched::Place { place, is_sure: true } => Some(place as usize),
+        _ => None,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use forebay_sim::differential::{ALL, Removed, compare, twins};
-use forebay_sim::plan::{Act, Plan, Speech};
+use forebay_sim::plan::{Act, Plan, Speech, Start};
 use forebay_sim::tag::Kind;
 use forebay_sim::trace::{Close, What};
 
@@ -36,6 +36,7 @@ const CASES: &[Case] = &[
     case(targets, || got_later(100), || got_later(5)),
     case(targets, || entered_later(100), || entered_later(5)),
     case(|| Removed::DiskFaults, || got_later(100), || got_later(5)),
+    case(|| Removed::DiskFaults, || joined_live(1), || joined_live(0)),
 ];
 
 fn targets() -> Removed {
@@ -147,6 +148,23 @@ fn got_later(ms: u64) -> Pair {
     let (mut with, without) = same();
     with.viewer().got.iter_mut().for_each(|got| got.0 += ms);
     (with, without)
+}
+
+/// A viewer joins live while two tags enter, so far apart; only without it they are for it.
+fn joined_live(apart_ms: u64) -> Pair {
+    let story = |misses: usize| {
+        let mut story = Story::new(8);
+        let first = story.place(4_800, Kind::Video);
+        for (tag, at) in story.tags[first..first + 2].iter_mut().zip([5_010, 5_010 + apart_ms]) {
+            tag.entered_ms = at;
+        }
+        let viewer = story.watch_from("sofa", 5_000, first);
+        viewer.start = Some(Start::Live);
+        let headers = viewer.got.iter().take_while(|got| !got.1.role.is_picture()).count();
+        viewer.got.drain(headers..headers + misses);
+        story
+    };
+    (story(2), story(0))
 }
 
 fn lost_picture() -> Pair {
