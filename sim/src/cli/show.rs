@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use forebay_sim::timeline;
 
 use super::print;
@@ -27,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         .out
         .clone()
         .unwrap_or_else(|| format!("{}.html", arguments.subject.name()).into());
-    std::fs::write(&out, &page)?;
+    std::fs::write(&out, &page).with_context(|| out.display().to_string())?;
     let verdict = match outcome.violations.first() {
         None => "every invariant holds".to_owned(),
         Some(first) => format!("FAILED {} at {}s", first.invariant, first.at),
