@@ -37,8 +37,9 @@ pub enum Step {
         at: Duration,
         /// Whole messages.
         bytes: Bytes,
-        /// The tags that are complete with these bytes, in order.
-        tags: Vec<TagSeen>,
+        /// The tags that are complete with these bytes, in order, each with how many of the bytes
+        /// it takes.
+        tags: Vec<(usize, TagSeen)>,
     },
     /// There is nothing to send before the server has answered. Ask again after `receive`.
     WaitForServer,
@@ -228,7 +229,7 @@ impl Encoder {
     }
 
     /// All of the output as a step; `None` if there is none.
-    fn send(&mut self, at: Duration, tags: Vec<TagSeen>) -> Option<Step> {
+    fn send(&mut self, at: Duration, tags: Vec<(usize, TagSeen)>) -> Option<Step> {
         let (bytes, landmarks) = self.connection.take_output_with_landmarks();
         self.landmarks.extend(landmarks.into_iter().map(|landmark| landmark.behind(self.sent)));
         self.sent += bytes.len() as u64;

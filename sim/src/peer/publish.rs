@@ -1,5 +1,6 @@
 //! A publisher: dials, plays a capture as its encoder says, stalls, leaves, perhaps comes again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,12 +33,39 @@ pub(crate) async fn publish<N: Dial>(mut peer: Peer<N>, publish: Publish, captur
     }
 }
 
-/// What is being written.
+/// What is being written: up to where the next tags are complete.
 #[derive(Default)]
 struct Writing {
     bytes: Bytes,
     /// Tags that are sent with its last byte.
     tags: Vec<TagSeen>,
+    /// What comes then.
+    rest: Bytes,
+    /// The tags in it, each with how many of its bytes it takes.
+    tags_of_rest: VecDeque<(usize, TagSeen)>,
+}
+
+impl Writing {
+    fn new(bytes: Bytes, tags: Vec<(usize, TagSeen)>) -> Self {
+        let mut writing = Self { rest: bytes, tags_of_rest: tags.into(), ..Self::default() };
+        writing.go_on();
+        writing
+    }
+
+    fn go_on(&mut self) {
+        let end = self.tags_of_rest.front().map_or(self.rest.len(), |(end, _)| *end);
+        while let Some((_, tag)) = self.tags_of_rest.pop_front_if(|(next, _)| *next == end) {
+            self.tags.push(tag);
+        }
+        self.tags_of_rest.iter_mut().for_each(|(next, _)| *next -= end);
+        self.bytes = self.rest.split_to(end);
+    }
+
+    /// All that is left.
+    fn take_all(&mut self) -> Bytes {
+        self.tags.extend(self.tags_of_rest.drain(..).map(|(_, tag)| tag));
+        append(std::mem::take(&mut self.bytes), std::mem::take(&mut self.rest).into())
+    }
 }
 
 async fn send<N: Dial>(
@@ -48,7 +76,7 @@ async fn send<N: Dial>(
 ) -> Close {
     let mut buffer = vec![0; 16 << 10];
     let mut writing = Writing::default();
-    let mut waiting: Option<(Instant, Bytes, Vec<TagSeen>)> = None;
+    let mut waiting: Option<(Instant, Bytes, Vec<(usize, TagSeen)>)> = None;
     let mut start = Instant::now();
     let mut silent_until = start;
     // Until something is heard there is nothing to send.
@@ -74,7 +102,7 @@ async fn send<N: Dial>(
         if let Some((_, bytes, tags)) = waiting
             .take_if(|(at, ..)| *at <= now && silent_until <= now && writing.bytes.is_empty())
         {
-            writing = Writing { bytes, tags };
+            writing = Writing::new(bytes, tags);
             heard_at = now;
             if writing.bytes.is_empty() {
                 sent(peer, &mut writing);
@@ -103,6 +131,7 @@ async fn send<N: Dial>(
             Happened::Written => {
                 heard_at = Instant::now();
                 sent(peer, &mut writing);
+                writing.go_on();
             }
             Happened::Lost => return Close::Reset,
             Happened::Told(Order::Stall(time)) => silent_until = Instant::now() + time,
@@ -111,7 +140,7 @@ async fn send<N: Dial>(
             ) => {}
             Happened::Told(Order::Leave(leave)) => match leave {
                 Leave::Goodbye => {
-                    let last = append(std::mem::take(&mut writing.bytes), encoder.goodbye());
+                    let last = append(writing.take_all(), encoder.goodbye());
                     if write_last(&mut stream, &last).await.is_ok() {
                         sent(peer, &mut writing);
                     }

@@ -70,14 +70,15 @@ impl Packer {
         }
     }
 
-    /// Appends the tags of a group, and returns them in the order in which they are complete.
+    /// Appends the tags of a group, and returns them in the order in which they are complete, each
+    /// with the length of the output by then.
     pub(super) fn pack(
         &mut self,
         group: &[Planned],
         stream_id: u32,
         writer: &mut ChunkWriter,
         out: &mut Vec<u8>,
-    ) -> Vec<TagSeen> {
+    ) -> Vec<(usize, TagSeen)> {
         self.packed += 1;
         let gop = group.iter().find_map(|planned| planned.gop);
         if self.unknown_types && self.packed.is_multiple_of(7) {
@@ -98,7 +99,7 @@ impl Packer {
                 let body = self.aggregate(&tags);
                 let header = self.header(22, first.timestamp_ms, CSID_MEDIA, stream_id);
                 write_all(&[(header, body)], chunk_size, writer, out);
-                tags.into_iter().map(CaptureTag::seen).collect()
+                tags.into_iter().map(|tag| (out.len(), tag.seen())).collect()
             }
             _ => {
                 let message = |tag: &&CaptureTag| {
@@ -112,7 +113,7 @@ impl Packer {
                 };
                 let messages: Vec<_> = tags.iter().map(message).collect();
                 let order = write_all(&messages, chunk_size, writer, out);
-                order.into_iter().map(|index| tags[index].seen()).collect()
+                order.into_iter().map(|(index, end)| (end, tags[index].seen())).collect()
             }
         }
     }
@@ -165,13 +166,14 @@ fn write_aborted(stream_id: u32, writer: &mut ChunkWriter, out: &mut Vec<u8>) {
 }
 
 /// Writes messages of different chunk streams chunk by chunk in turn, with a change of the chunk
-/// size behind the first round. Returns their indices in the order in which they are complete.
+/// size behind the first round. Returns their indices in the order in which they are complete, each
+/// with the length of the output by then.
 fn write_all(
     messages: &[(Header, Vec<u8>)],
     mut chunk_size: Option<&u32>,
     writer: &mut ChunkWriter,
     out: &mut Vec<u8>,
-) -> Vec<usize> {
+) -> Vec<(usize, usize)> {
     let begin = |(header, body)| writer.begin(header, body);
     let mut begin = begin;
     let mut outgoing: Vec<Outgoing<'_>> =
@@ -183,7 +185,7 @@ fn write_all(
                 let chunk = message.write_chunk(writer.chunk_size(), out);
                 writer.note(chunk);
                 if message.is_done() {
-                    order.push(index);
+                    order.push((index, out.len()));
                 }
             }
         }

@@ -36,8 +36,8 @@ impl Replay {
             let start = end;
             end += bytes.len() as u64;
             let mut complete = Vec::new();
-            while let Some((_, tag)) = tags.next_if(|(tag_end, _)| **tag_end <= end) {
-                complete.push(CaptureTag::seen(tag));
+            while let Some((tag_end, tag)) = tags.next_if(|(tag_end, _)| **tag_end <= end) {
+                complete.push(((tag_end - start) as usize, CaptureTag::seen(tag)));
             }
             let bytes = bytes.clone();
             if start < wire.publish_end {

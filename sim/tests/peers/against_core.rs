@@ -101,7 +101,11 @@ fn role(tag: &Tag) -> Role {
 fn publish_to_core(capture: &str, quirks: &[Quirk]) -> (Run, Core) {
     let mut encoder = encoder(&publish(capture, quirks)).unwrap();
     let mut core = Core::new();
-    let run = run(&mut encoder, usize::MAX, |bytes| core.receive(bytes));
+    let run = run(&mut encoder, usize::MAX, |bytes, complete| {
+        let answer = core.receive(bytes);
+        assert_eq!(core.tags.len(), complete, "{capture} {quirks:?}: a tag with its last byte");
+        answer
+    });
     let goodbye = encoder.goodbye();
     for heard in encoder.receive(&core.receive(&goodbye)) {
         assert_eq!(heard, Heard::ToldEnd);

@@ -16,7 +16,7 @@ const RULES: Rules = Rules { relative_first: true, ..Rules::STRICT };
 
 fn run_against(encoder: &mut Encoder, rules: Rules, writes_max: usize) -> (Run, Server) {
     let mut server = Server::new(rules);
-    let run = run(encoder, writes_max, |bytes| {
+    let run = run(encoder, writes_max, |bytes, _| {
         server.receive(bytes);
         server.take_output()
     });

@@ -140,11 +140,12 @@ impl Run {
 }
 
 /// Lets an encoder publish to whatever answers, up to so many writes. `exchange` takes what is
-/// sent and returns what comes back.
+/// sent, with how many tags are complete by then, and returns what comes back. The last byte of a
+/// tag comes alone.
 pub(crate) fn run(
     encoder: &mut Encoder,
     writes_max: usize,
-    mut exchange: impl FnMut(&[u8]) -> Vec<u8>,
+    mut exchange: impl FnMut(&[u8], usize) -> Vec<u8>,
 ) -> Run {
     let mut run = Run::default();
     let mut answers = Vec::new();
@@ -157,8 +158,15 @@ pub(crate) fn run(
                     last_at = at;
                 }
                 run.writes += 1;
-                run.announced.extend(tags.into_iter().map(|tag| (at, tag)));
-                answers.extend(exchange(&bytes));
+                let mut begin = 0;
+                for complete in tags.chunk_by(|(end, _), (next, _)| end == next) {
+                    let end = complete[0].0;
+                    answers.extend(exchange(&bytes[begin..end - 1], run.announced.len()));
+                    run.announced.extend(complete.iter().map(|(_, tag)| (at, *tag)));
+                    answers.extend(exchange(&bytes[end - 1..end], run.announced.len()));
+                    begin = end;
+                }
+                answers.extend(exchange(&bytes[begin..], run.announced.len()));
             }
             Some(wait) => {
                 run.windows += usize::from(wait == Step::WaitForAcknowledgement);

@@ -45,7 +45,7 @@ async fn studio(net: MemNet, mut encoder: Encoder) -> Vec<TagSeen> {
             Step::Send { at, bytes, tags } => {
                 sleep_until(start + at).await;
                 stream.write_all(&bytes).await.unwrap();
-                announced.extend(tags);
+                announced.extend(tags.into_iter().map(|(_, tag)| tag));
             }
             Step::WaitForServer | Step::WaitForAcknowledgement => {
                 let len = stream.read(&mut received).await.unwrap();
