@@ -444,3 +444,31 @@ fn quirk(random: &mut Rng) -> Quirk {
     ];
     pick(random, &quirks)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_fault_is_drawn() {
+        let everything = MIXES.iter().find(|mix| mix.name == "everything").expect("a mix");
+        let mut drawn = BTreeSet::new();
+        for seed in 0..300 {
+            let mut world = World::new("everything", seed);
+            world.draw(*everything, 20.s());
+            let plan = world.plan();
+            drawn.extend(plan.lines.iter().filter_map(|line| plan.family(line)));
+        }
+        // N1 and N3 come with every link, and N13 is several of N10.
+        let network = [
+            "N2", "N4", "N5", "N6", "N7", "N8", "N9", "N10", "N11", "N12", "N14", "N15", "N16",
+            "N17", "N18", "N19", "N20",
+        ];
+        let node = ["T4", "T5", "X1", "X2", "X5", "X6"];
+        let known = network.into_iter().chain(node);
+        let missing: Vec<_> = known.filter(|family| !drawn.contains(family)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}

@@ -51,6 +51,36 @@ pub enum Capacity {
     },
 }
 
+impl Capacity {
+    /// The whole rate for a while, then what others leave of it who come and go: cross traffic.
+    pub fn shared(bits: u64, left: u64, alone: Duration, together: Duration) -> Self {
+        Self::Trace { steps: vec![(Duration::ZERO, bits), (alone, left)], period: alone + together }
+    }
+
+    /// A rate that nothing passes at for a while, over and over: what comes back in a tunnel.
+    pub fn outage(bits: u64, good: Duration, out: Duration) -> Self {
+        Self::shared(bits, 0, good, out)
+    }
+
+    /// A rate that falls step by step from the highest to the lowest, and is back at once.
+    pub fn sawtooth(highest: u64, lowest: u64, steps: u32, period: Duration) -> Self {
+        let steps = steps.max(2);
+        let fall = highest.saturating_sub(lowest);
+        let step = |n: u32| {
+            let bits = highest - fall * u64::from(n) / u64::from(steps - 1);
+            let from = period.as_micros() as u64 * u64::from(n) / u64::from(steps);
+            (Duration::from_micros(from), bits)
+        };
+        Self::Trace { steps: (0..steps).map(step).collect(), period }
+    }
+
+    /// These rates, one after the other, each for so long.
+    pub fn steps(rates: &[u64], each: Duration) -> Self {
+        let steps = (0..).zip(rates).map(|(n, bits)| (each * n, *bits)).collect();
+        Self::Trace { steps, period: each * rates.len() as u32 }
+    }
+}
+
 /// Loss in bursts: a two-state model. A lost packet stalls its connection for 200 ms, the next
 /// loss in a row for twice as long.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -349,6 +349,7 @@ impl<'a> World<'a> {
             orders,
         };
         self.peers.insert(name.to_owned(), handle);
+        self.cut_off(name, host);
         Peer {
             who,
             net,

@@ -21,6 +21,29 @@ impl Draw<'_> {
             let lasts = draw.lasts(random, &when, 6.s());
             draw.push(when, &who, Act::Cut(direction, lasts));
         });
+        self.family("partition", |draw, random, when| {
+            let lasts = draw.lasts(random, &when, 4.s());
+            let cut = Act::Cut(Direction::Both, lasts);
+            if random.bool() {
+                draw.push(when, NODE, cut);
+                return;
+            }
+            let mut peers: Vec<_> = draw.publishers.iter().chain(&draw.viewers).cloned().collect();
+            random.shuffle(&mut peers);
+            for name in &peers[..peers.len().div_ceil(2)] {
+                draw.push(when.clone(), name, cut.clone());
+            }
+        });
+        self.family("capacity", |draw, random, when| {
+            let who = draw.anybody(random);
+            let mut link = Link::dsl();
+            link.down.capacity = changing(random);
+            if random.bool() {
+                link.up.capacity = changing(random);
+            }
+            let lasts = draw.lasts(random, &when, 8.s());
+            draw.push(when, &who, Act::Link(link, Some(lasts)));
+        });
         self.family("reset", |draw, random, when| {
             let who = draw.anybody(random);
             draw.push(when, &who, Act::Reset);
@@ -188,6 +211,22 @@ impl Draw<'_> {
 
 fn leave(random: &mut Rng) -> Leave {
     pick(random, &[Leave::Goodbye, Leave::Close, Leave::HalfClose, Leave::Reset, Leave::Vanish])
+}
+
+/// A rate that does not stay: from a tenth of a small stream's to what carries several.
+fn changing(random: &mut Rng) -> Capacity {
+    let rates: Vec<_> = (0..random.usize(2..6)).map(|_| random.u64(50_000..4_000_000)).collect();
+    let [mut rate, lowest] = [rates[0], rates[1]];
+    let (some, more) = (random.u64(50..1_500).ms(), random.u64(200..3_000).ms());
+    match random.u32(..4) {
+        0 => Capacity::steps(&rates, some),
+        1 => Capacity::sawtooth(rate.max(lowest), rate.min(lowest), random.u32(2..8), more),
+        2 => Capacity::outage(rate, more, some),
+        _ => {
+            rate = rate.max(10 * 50_000);
+            Capacity::shared(rate, rate * random.u64(10..100) / 100, more, some)
+        }
+    }
 }
 
 pub(super) fn bad_link(random: &mut Rng) -> Link {

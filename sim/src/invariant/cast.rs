@@ -32,7 +32,19 @@ pub enum Part<'a> {
     /// It is relayed to.
     Target(&'a Target),
     /// It misbehaves.
-    Bad(Speech),
+    Bad(Speech, &'a str),
+}
+
+impl<'a> Part<'a> {
+    /// The node that it comes to, or that relays to it.
+    fn node(self) -> &'a str {
+        match self {
+            Self::Publisher(publish) => &publish.node,
+            Self::Viewer(play) => &play.node,
+            Self::Target(target) => &target.node,
+            Self::Bad(_, node) => node,
+        }
+    }
 }
 
 /// How long after something that has no duration its consequences go on.
@@ -49,25 +61,36 @@ impl<'a> Cast<'a> {
         // Two who publish the same stream are no calm day for either.
         let is_calm = keys.windows(2).all(|pair| pair[0] != pair[1]);
         let mut cast = Self { is_calm, ..Self::default() };
+        let mut faults = Vec::new();
         for line in &plan.lines {
             let whom = members(trace, &line.who.name);
             let part = match &line.act {
                 Act::Publish(publish) => Some(Part::Publisher(publish)),
                 Act::Play(play) => Some(Part::Viewer(play)),
-                Act::Speak { speech, .. } => Some(Part::Bad(*speech)),
+                Act::Speak { speech, node } => Some(Part::Bad(*speech, node)),
                 Act::Target(target) => Some(Part::Target(target)),
                 _ => None,
             };
             match part {
                 Some(part) => cast.parts.extend(whom.map(|who| (who, part))),
-                None => cast.touch_by_plan(line, whom),
+                None => faults.push(line),
             }
+        }
+        for line in faults {
+            let whom = cast.met(trace, &line.who.name, matches!(line.act, Act::Cut(..)));
+            cast.touch_by_plan(line, whom);
         }
         cast.touch_by_trace(trace);
         cast
     }
 
-    fn touch_by_plan(&mut self, line: &Line, whom: impl Iterator<Item = Who>) {
+    /// Whom a fault of this name meets: a node that is cut off is so from all of its peers.
+    fn met(&self, trace: &Trace, name: &str, is_cut: bool) -> Vec<Who> {
+        let at_node = self.parts.iter().filter(|(_, part)| is_cut && part.node() == name);
+        members(trace, name).chain(at_node.map(|(who, _)| *who)).collect()
+    }
+
+    fn touch_by_plan(&mut self, line: &Line, whom: Vec<Who>) {
         // Who leaves in order is well until then.
         if matches!(line.act, Act::Leave(Leave::Goodbye | Leave::HalfClose)) {
             return;
@@ -96,16 +119,14 @@ impl<'a> Cast<'a> {
                 event.what,
                 What::FaultBegins { .. } | What::Crashed | What::Reads(false)
             );
-            let touches = &mut self.touches;
-            let mut begin = |who: Who| touches.entry(who).or_default().push((at, SimTime::MAX));
             match &event.what {
                 What::FaultBegins { line, .. } => {
                     // The name may be that of a group, whose members are meant.
-                    for who in members(trace, trace.name(who)) {
+                    for who in self.met(trace, trace.name(who), line.starts_with("cut ")) {
                         if **line == *"forget" {
                             self.forgotten.push((who, at));
                         }
-                        begin(who);
+                        self.touches.entry(who).or_default().push((at, SimTime::MAX));
                         faults.push((line, who, at));
                     }
                 }
@@ -113,12 +134,14 @@ impl<'a> Cast<'a> {
                     if **begun != **line {
                         return true;
                     }
-                    end_touch(touches, *who, *since, at);
+                    end_touch(&mut self.touches, *who, *since, at);
                     false
                 }),
-                What::Reads(false) | What::Crashed => begin(who),
+                What::Reads(false) | What::Crashed => {
+                    self.touches.entry(who).or_default().push((at, SimTime::MAX));
+                }
                 What::Reads(true) | What::Started => {
-                    let open = touches.get_mut(&who).into_iter().flatten();
+                    let open = self.touches.get_mut(&who).into_iter().flatten();
                     open.filter(|span| span.1 == SimTime::MAX).for_each(|span| span.1 = at);
                 }
                 _ => {}
@@ -163,7 +186,7 @@ impl<'a> Cast<'a> {
             Part::Viewer(play) => Some(&play.link),
             Part::Target(target) => Some(&target.link),
             Part::Publisher(publish) => Some(&publish.link),
-            Part::Bad(_) => None,
+            Part::Bad(..) => None,
         }
     }
 

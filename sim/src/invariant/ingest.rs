@@ -51,7 +51,7 @@ fn turned_out(run: &Judged<'_>) -> impl Iterator<Item = Finding> {
         let (told, saw) = error.or(closed.map(|c| (c.0, format!("was closed: {:?}", c.1))))?;
         let wants_it = |c: &Connection| match run.cast.part(c.who) {
             Some(Part::Publisher(other)) => other.key == publish.key,
-            Some(Part::Bad(speech)) => matches!(speech, Speech::Intruder),
+            Some(Part::Bad(speech, _)) => matches!(speech, Speech::Intruder),
             _ => false,
         };
         let is_alone = run.ledger.connections.iter().all(|other| {
@@ -160,7 +160,8 @@ pub(super) fn half_open(run: &Judged<'_>) -> Verdict {
             _ => return None,
         };
         let by = since.at + allowed;
-        let asks = matches!(run.cast.part(connection.who), Some(Part::Bad(Speech::PlaysNothing)));
+        let asks =
+            matches!(run.cast.part(connection.who), Some(Part::Bad(Speech::PlaysNothing, _)));
         let is_fair = !asks && by < run.end() && run.is_undisturbed(connection, since.at, by);
         (is_fair && connection.over_at() > by).then(|| {
             let saw = format!("neither publishes nor plays since {}, and is still there", since.at);

@@ -12,7 +12,7 @@ pub(super) fn calm(run: &Judged<'_>) -> Verdict {
     let is_good = |c: &&crate::ledger::Connection| match run.cast.part(c.who) {
         Some(Part::Publisher(publish)) => publish.quirks.is_empty(),
         Some(Part::Viewer(_)) => c.topic.is_none() || run.is_healthy(c),
-        Some(Part::Bad(_) | Part::Target(_)) | None => false,
+        Some(Part::Bad(..) | Part::Target(_)) | None => false,
     };
     // Nor is it calm where more may come than are let in.
     let is_crowded = connections.len() > run.limits.connections;

@@ -152,7 +152,9 @@ impl<'a> Cast<'a> {
             Act::Publish(_) | Act::Play(_) | Act::Speak { .. } | Act::Target(_) => (true, ""),
             Act::Stall(_) => (role == Role::Publisher, "a publisher"),
             Act::Receive(_) => (role == Role::Viewer, "a viewer"),
-            Act::StopReading(_) | Act::Link(..) | Act::Cut(..) | Act::Forget | Act::Reset => {
+            // Of a node: everybody's way to it.
+            Act::Cut(..) => (true, ""),
+            Act::StopReading(_) | Act::Link(..) | Act::Forget | Act::Reset => {
                 (role != Role::Node, "a peer")
             }
             Act::Leave(_) | Act::Cancel | Act::Panic => {

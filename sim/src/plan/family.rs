@@ -41,6 +41,11 @@ impl Plan {
                 let publishes = Cast::of(self).0.role(&line.who.name) == Some(Role::Publisher);
                 Some(if publishes { "P22" } else { "V10" })
             }
+            Act::Cut(Direction::Both, _)
+                if Cast::of(self).0.role(&line.who.name) == Some(Role::Node) =>
+            {
+                Some("N11")
+            }
             Act::Link(link, _) => {
                 let before = self.link_of(&line.who.name);
                 Some(relinked(before.unwrap_or(&Link::lan()), link))
@@ -69,9 +74,21 @@ impl Plan {
 fn relinked(from: &Link, to: &Link) -> &'static str {
     let differs =
         |part: fn(&Path, &Path) -> bool| part(&from.down, &to.down) || part(&from.up, &to.up);
-    let traced = |path: &Path| matches!(path.capacity, Capacity::Trace { .. });
+    // Two rates in turn: what others leave, who come and go.
+    let is_shared = |path: &Path| {
+        matches!(&path.capacity, Capacity::Trace { steps, .. }
+            if steps.len() == 2 && steps.iter().all(|(_, bits)| *bits > 0))
+    };
+    let is_traced = |path: &Path| matches!(path.capacity, Capacity::Trace { .. });
+    let any = |is: &dyn Fn(&Path) -> bool| is(&to.down) || is(&to.up);
     if differs(|a, b| a.capacity != b.capacity) {
-        if traced(&to.down) || traced(&to.up) { "N5" } else { "N4" }
+        if any(&is_shared) {
+            "N9"
+        } else if any(&is_traced) {
+            "N5"
+        } else {
+            "N4"
+        }
     } else if differs(|a, b| a.loss != b.loss) {
         "N7"
     } else if differs(|a, b| a.jitter != b.jitter) {

@@ -87,20 +87,31 @@ impl World<'_> {
 
     /// Ends a cut in the directions that no other line cuts.
     fn heal(&self, name: &str, host: HostId, direction: Direction) {
-        let node = self.peers.get(name).map_or("", |peer| &peer.node);
-        let is_cut = |way: Direction| {
-            self.active.iter().map(|index| &self.plan.lines[*index]).any(|line| {
-                let concerns = is_of(name, &line.who.name) || line.who.name == node;
-                let cuts =
-                    matches!(&line.act, Act::Cut(cut, _) if [way, Direction::Both].contains(cut));
-                concerns && cuts
-            })
-        };
         for way in [Direction::Up, Direction::Down] {
-            if [way, Direction::Both].contains(&direction) && !is_cut(way) {
+            if [way, Direction::Both].contains(&direction) && !self.is_cut(name, way) {
                 self.fabric.set_cut(host, way, false);
             }
         }
+    }
+
+    /// Who comes while he, his group or his node is cut off gets no further.
+    pub(super) fn cut_off(&self, name: &str, host: HostId) {
+        for way in [Direction::Up, Direction::Down] {
+            if self.is_cut(name, way) {
+                self.fabric.set_cut(host, way, true);
+            }
+        }
+    }
+
+    /// Whether a line cuts a peer's way in this direction.
+    fn is_cut(&self, name: &str, way: Direction) -> bool {
+        let node = self.peers.get(name).map_or("", |peer| &peer.node);
+        self.active.iter().map(|index| &self.plan.lines[*index]).any(|line| {
+            let concerns = is_of(name, &line.who.name) || line.who.name == node;
+            let cuts =
+                matches!(&line.act, Act::Cut(cut, _) if [way, Direction::Both].contains(cut));
+            concerns && cuts
+        })
     }
 
     fn tell_fault(&self, index: usize, begins: bool) {

@@ -104,7 +104,7 @@ fn role(story: &Story<'_>, peer: Who) -> Role {
     match story.cast.part(peer) {
         Some(Part::Publisher(_)) => Role::Publisher,
         Some(Part::Viewer(_)) => Role::Viewer,
-        Some(Part::Bad(_) | Part::Target(_)) => Role::Neighbour,
+        Some(Part::Bad(..) | Part::Target(_)) => Role::Neighbour,
         None if story.connections(peer).any(|c| !c.publications.is_empty()) => Role::Publisher,
         None if story.connections(peer).any(|c| c.playing.is_some()) => Role::Viewer,
         None => Role::Neighbour,

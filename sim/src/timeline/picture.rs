@@ -225,7 +225,7 @@ fn about(story: &Story<'_>, lane: &Lane) -> String {
             };
             format!("{} {how}", play.key)
         }
-        (Some(Part::Bad(speech)), _) => format!("{speech:?}"),
+        (Some(Part::Bad(speech, _)), _) => format!("{speech:?}"),
         (Some(Part::Target(target)), _) => format!("target of {}", target.streams),
         (None, Role::Node) => "node".to_owned(),
         (None, _) => "not in the plan".to_owned(),

@@ -270,10 +270,14 @@ fn a_fault_knows_its_family() {
     assert_eq!(family("1 phone leave half-close"), Some("N15"));
     assert_eq!(family("1 phone link 0 bit/s"), Some("N4"));
     assert_eq!(family("1 phone link cellular"), Some("N5"));
+    assert_eq!(family("1 phone link 4 Mbit/s to 1 400 kbit/s to 1.5"), Some("N9"));
+    assert_eq!(family("1 phone link 4 Mbit/s to 1 0 bit/s to 1.5"), Some("N5"));
     assert_eq!(family("1 phone link 2 ms"), Some("N1"));
     assert_eq!(family("1 phone link segment 1 up burst 1 ms"), Some("N17"));
     assert_eq!(family("1 phone cut for 1"), Some("N10"));
+    assert_eq!(family("1 node cut for 1"), Some("N11"));
     assert_eq!(family("1 phone cut down for 1"), Some("N12"));
+    assert_eq!(family("1 node cut up for 1"), Some("N12"));
     assert_eq!(family("1 x speak tls"), Some("P26"));
 }
 
