@@ -225,7 +225,9 @@ pub(super) fn endlist(run: &Judged<'_>) -> Verdict {
             // Somebody else published to the address, or another process has it.
             let is_new = topics.flat_map(|topic| &topic.sessions).count() > 1
                 || !run.ledger.is_up(history.node, before.at, after.at);
-            (before.playlist.is_ended && !is_new).then(|| {
+            // Who comes back sees the end again.
+            let differs = before.playlist != after.playlist;
+            (before.playlist.is_ended && differs && !is_new).then(|| {
                 let saw = "another playlist after its end".to_owned();
                 Finding::new(after.event, history.who, "changed after its end", saw)
             })

@@ -36,6 +36,7 @@ pub(crate) const CASES: &[Case] = &[
         || web(|web| web.versions[10].1.is_ended = true),
         || web(|web| web.versions.last_mut().expect("it saw some").1.is_ended = true),
     ),
+    case("S10", || web(|web| ends_twice(web, 1)), || web(|web| ends_twice(web, 0))),
     case("S11", || web(|web| web.again(5, |it| it.len -= 1)), || web(|web| web.again(5, |_| {}))),
     case(
         "S12",
@@ -253,6 +254,15 @@ fn fetched(n: u64, at_ms: u64, tags: Vec<forebay_sim::tag::TagSeen>) -> Fetched 
 }
 
 /// Behind the last legal moment.
+/// A player that has left comes back, and sees the end again: the same, or another.
+fn ends_twice(web: &mut Web, more: u64) {
+    let (at, playlist) = web.versions.last_mut().expect("it saw some");
+    playlist.is_ended = true;
+    let (at, mut again) = (*at + 100, playlist.clone());
+    again.target_duration += more;
+    web.versions.push((at, again));
+}
+
 fn late_request(web: &mut Web) {
     web.again(0, |it| {
         it.status = 404;
