@@ -185,6 +185,7 @@ fn watch_a_replay(file: &str, stream: &str, options: &[&str]) -> Vec<Value> {
             assert_eq!(done.code, 0, "{file}: {}{}", done.stdout, done.stderr);
             let report = done.json();
             assert_eq!(report["decodable_count"], 1);
+            assert!(report["late_ms"]["p99"].is_number(), "{report:#}");
             report["viewers"][0].clone()
         })
         .collect()
@@ -199,6 +200,20 @@ fn what_is_replayed_flat_out_is_what_viewers_see() {
         assert_eq!(seen["script_tags"], 1);
         assert_eq!((&seen["lags"], &seen["problems"]), (&0.into(), &Value::Array(vec![])));
     }
+}
+
+#[test]
+fn a_server_acknowledges_at_least_twice_in_a_window() {
+    let server = Server::start(&[]);
+    let (file, url) = (testdata("obs-360p30-base.flv"), server.rtmp("live/x"));
+    let replay =
+        |window: &[&str]| run(&[&["replay", &file, &url, "--json"], window].concat()).json();
+    assert_eq!(replay(&["--pace", "max"])["acknowledged_ms"], Value::Null);
+    let sent = replay(&["--pace", "x2", "--window", "16384"]);
+    let count = sent["acknowledged_ms"]["count"].as_u64().unwrap();
+    // What came in one read is acknowledged at once, and the last is said when nobody listens.
+    let bytes = sent["bytes"].as_u64().unwrap();
+    assert!((bytes / 16_384 / 2..=bytes / 8_192).contains(&count), "{sent:#}");
 }
 
 #[test]

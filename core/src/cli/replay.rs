@@ -1,5 +1,6 @@
 //! `forebay replay`: a recording, published as an encoder would.
 
+mod acknowledged;
 mod capture;
 mod pace;
 mod recording;
@@ -71,6 +72,13 @@ pub(crate) struct Arguments {
     /// Stop when so many seconds of the recording were sent, whatever the pace.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     seconds: Option<Duration>,
+    /// Ask the server to say at least twice in so many bytes how many it has received, and measure
+    /// how long it takes: from when they were due to be sent to when that is heard.
+    ///
+    /// Only for FLV files. It is the Window Acknowledgement Size of RTMP 5.4.4; encoders use some
+    /// megabytes.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1024..))]
+    window: Option<u32>,
     /// Print the summary as JSON, for programs.
     #[arg(long)]
     json: bool,
@@ -106,8 +114,8 @@ pub(super) fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     check_file(&arguments.file)?;
-    let Arguments { file, url, pace, is_looped, seconds, json } = arguments;
-    let replay = Replay { file, url, pace, is_looped, seconds };
+    let Arguments { file, url, pace, is_looped, seconds, window, json } = arguments;
+    let replay = Replay { file, url, pace, is_looped, seconds, window };
     let mut report = Report::new(&replay.file, &replay.url);
     let done = replay.run(&mut report).await;
     report.finish();
@@ -138,8 +146,8 @@ pub(crate) fn check_file(path: &Path) -> anyhow::Result<Option<String>> {
 
 /// Publishes in a loop; connects again when the connection is lost.
 pub(crate) async fn publish_for_ever(file: PathBuf, url: Url) {
-    let (pace, is_looped, seconds) = (Pace::Times(1.0), true, None);
-    let replay = Replay { file, url, pace, is_looped, seconds };
+    let (pace, is_looped, seconds, window) = (Pace::Times(1.0), true, None, None);
+    let replay = Replay { file, url, pace, is_looped, seconds, window };
     let mut back_off = BACK_OFF_MIN;
     loop {
         let mut report = Report::silent(&replay.file, &replay.url);
@@ -195,6 +203,7 @@ struct Replay {
     pace: Pace,
     is_looped: bool,
     seconds: Option<Duration>,
+    window: Option<u32>,
 }
 
 impl Replay {
@@ -215,7 +224,8 @@ impl Replay {
     async fn publish(&self, report: &mut Report) -> anyhow::Result<()> {
         let mut recording = Recording::open(&self.file, self.is_looped)?;
         let stream = dial(&TokioNet, &self.url, CONNECT_TIMEOUT).await?;
-        let (options, blocks) = (ClientOptions::default(), BlockLimits::default());
+        let (mut options, blocks) = (ClientOptions::default(), BlockLimits::default());
+        options.window_ack_size = self.window.unwrap_or(options.window_ack_size);
         let mut client = Client::new(stream, Role::Publish, &self.url, seed(), options, blocks);
         client.start().await?;
         report.start();
@@ -248,7 +258,7 @@ impl Replay {
                 break Ok(());
             }
             if let Some(due) = pacer.due(now(), next.at_ms) {
-                client.flush().await?;
+                flush(client, report).await?;
                 gathered_len = 0;
                 report.see(client.sent_bytes(), recording.played_ms(), recording.passes());
                 wait(client, due).await?;
@@ -257,12 +267,12 @@ impl Replay {
             report.count(next.tag.kind);
             gathered_len += next.tag.payload.len();
             if gathered_len >= WRITE_LEN_MAX {
-                client.flush().await?;
+                flush(client, report).await?;
                 gathered_len = 0;
                 report.see(client.sent_bytes(), recording.played_ms(), recording.passes());
             }
         };
-        client.flush().await?;
+        flush(client, report).await?;
         report.see(client.sent_bytes(), recording.played_ms(), recording.passes());
         ended
     }
@@ -324,6 +334,18 @@ impl Replay {
         to_server.shutdown().await.ok();
         Ok(false)
     }
+}
+
+/// Waits until the socket has taken everything, and looks what the server has received by then.
+async fn flush<S: Stream>(client: &mut Client<S>, report: &mut Report) -> anyhow::Result<()> {
+    // What waits for the socket is on its way already.
+    let due = now();
+    client.flush().await?;
+    report.acknowledged.sent(client.sent_bytes(), due);
+    if let Some(heard) = client.acknowledgement() {
+        report.acknowledged.hear(heard);
+    }
+    Ok(())
 }
 
 /// Until it is time. Answers pings, and notices when the server is lost.

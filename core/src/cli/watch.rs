@@ -1,6 +1,7 @@
 //! `forebay watch`: a stream, played as many players would, and judged.
 
 mod judge;
+mod late;
 mod report;
 mod target;
 mod throttle;
@@ -72,7 +73,9 @@ pub(crate) struct Arguments {
 
 const EXAMPLES: &str = "\
 Times are milliseconds from when a viewer begins to connect. `first byte` is the first of the
-stream: of a tag in RTMP, of the response's body in HTTP. `lost ms` is how much of the video the lags
+stream: of a tag in RTMP, of the response's body in HTTP. `late` is how much later than the earliest
+the tags of all viewers came, by their timestamps: also those of the past that a joiner is given at
+once. `lost ms` is how much of the video the lags
 left out. The exit code is 0 if every viewer got a decodable stream, 1 if not, 2 if the command line
 is wrong.
 
@@ -94,8 +97,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(start) => url.with_start(&start).map_err(anyhow::Error::msg)?,
         None => url,
     };
-    let order = Arc::new(Order { target, timeout, seconds, totals: Totals::default() });
     let begun = Instant::now();
+    let totals = Totals::default();
+    let order = Arc::new(Order { target, timeout, seconds, begun, totals });
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let viewers: Vec<_> = (0..n)
         .map(|index| {
@@ -130,8 +134,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }?;
     line.bar.finish_and_clear();
 
-    let report =
-        Report { target: order.target.to_string(), took: begun.elapsed(), viewers: &viewers };
+    let report = Report {
+        target: order.target.to_string(),
+        took: begun.elapsed(),
+        viewers: &viewers,
+        late: &order.totals.late,
+    };
     if json {
         print(&report.to_json());
     } else if viewers.iter().any(|seen| seen.first_byte_after.is_some()) {

@@ -275,6 +275,11 @@ impl ClientConnection {
         }
     }
 
+    /// Bytes that the server has said it received, modulo 2^32 (RTMP 5.4.3), if it has.
+    pub fn acknowledged(&self) -> Option<u32> {
+        self.session.acknowledged_by_peer()
+    }
+
     /// Which codecs the server takes, as far as it has said: known once it has accepted.
     pub fn server_codecs(&self) -> &ServerCodecs {
         &self.codecs

@@ -109,6 +109,8 @@ pub(super) struct Session {
     received: u64,
     /// How many of them the peer has been told of.
     acknowledged: u64,
+    /// Bytes that the peer has told us it received, modulo 2^32.
+    heard_of: Option<u32>,
     /// How many bytes the peer sends before it wants to be told, if it has said so.
     peer_window: Option<u32>,
     /// The Window Acknowledgement Size last sent.
@@ -126,6 +128,7 @@ impl Session {
             body: BytesMut::new(),
             received: 0,
             acknowledged: 0,
+            heard_of: None,
             peer_window: None,
             window: None,
             bandwidth: None,
@@ -135,6 +138,11 @@ impl Session {
     /// Bytes received, those of the handshake included.
     pub(super) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Bytes that the peer has said it received, modulo 2^32 (RTMP 5.4.3).
+    pub(super) fn acknowledged_by_peer(&self) -> Option<u32> {
+        self.heard_of
     }
 
     pub(super) fn count_received(&mut self, len: usize) {
@@ -174,7 +182,11 @@ impl Session {
         match message.type_id {
             // The reader has applied the first two. Nothing here waits for acknowledgements: the
             // hub drops for a slow peer, and TCP knows better what has arrived.
-            message_type::SET_CHUNK_SIZE | message_type::ABORT | message_type::ACKNOWLEDGEMENT => {}
+            message_type::SET_CHUNK_SIZE | message_type::ABORT => {}
+            message_type::ACKNOWLEDGEMENT => {
+                let bytes = message.payload.first_chunk().map(u32::from_be_bytes);
+                self.heard_of = bytes.or(self.heard_of);
+            }
             message_type::USER_CONTROL => {
                 if let Some([event_high, event_low, time @ ..]) = message.payload.first_chunk::<6>()
                     && u16::from_be_bytes([event_high, event_low]) == user_control::PING_REQUEST

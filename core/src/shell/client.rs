@@ -132,8 +132,19 @@ pub struct Client<S> {
     timer_at: Instant,
     received_bytes: u64,
     sent_bytes: u64,
+    /// The last that was heard of.
+    acknowledgement: Option<Acknowledgement>,
     /// The server closed its side of the socket.
     peer_is_done: bool,
+}
+
+/// What the server said of how much it has received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Bytes of the connection, from its first.
+    pub bytes: u64,
+    /// When that was heard.
+    pub at: Instant,
 }
 
 impl<S: Stream> Client<S> {
@@ -163,6 +174,7 @@ impl<S: Stream> Client<S> {
             timer_at,
             received_bytes: 0,
             sent_bytes: 0,
+            acknowledgement: None,
             peer_is_done: false,
         }
     }
@@ -180,6 +192,12 @@ impl<S: Stream> Client<S> {
     /// Bytes that the socket has taken.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
+    }
+
+    /// What the server last said of how much it has received: at least twice in
+    /// [`ClientOptions::window_ack_size`] bytes, if it does what it is asked for.
+    pub fn acknowledgement(&self) -> Option<Acknowledgement> {
+        self.acknowledgement
     }
 
     /// Waits for what happens next. There is nothing to wait for after an error or
@@ -287,9 +305,20 @@ impl<S: Stream> Client<S> {
                 }
                 Output::Wait(deadline) => {
                     self.rtmp_deadline = deadline;
+                    self.hear_acknowledgement();
                     return None;
                 }
             }
+        }
+    }
+
+    fn hear_acknowledgement(&mut self) {
+        let Some(sequence_number) = self.rtmp.acknowledged() else { return };
+        // Of 64 bits it has the last 32, and it is never ahead of what was sent.
+        let behind = (self.sent_bytes as u32).wrapping_sub(sequence_number);
+        let Some(bytes) = self.sent_bytes.checked_sub(behind.into()) else { return };
+        if self.acknowledgement.is_none_or(|heard| heard.bytes < bytes) {
+            self.acknowledgement = Some(Acknowledgement { bytes, at: now() });
         }
     }
 

@@ -9,6 +9,8 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::acknowledged::Acknowledged;
+
 /// The line on a terminal changes this often.
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -34,6 +36,7 @@ pub(super) struct Report {
     started: Option<Instant>,
     took: Duration,
     sent: Sent,
+    pub(super) acknowledged: Acknowledged,
     bar: ProgressBar,
     drawn: Instant,
 }
@@ -50,7 +53,8 @@ impl Report {
         bar.tick();
         let (file, url) = (file.display().to_string(), url.to_string());
         let (took, sent, drawn) = (Duration::ZERO, Sent::default(), Instant::now());
-        Self { file, url, is_silent: false, started: None, took, sent, bar, drawn }
+        let acknowledged = Acknowledged::default();
+        Self { file, url, is_silent: false, started: None, took, sent, acknowledged, bar, drawn }
     }
 
     /// With a line in the log.
@@ -159,6 +163,7 @@ impl Report {
             "stream_seconds": played.as_secs_f64(),
             "seconds": self.took.as_secs_f64(),
             "mbit_per_second": self.mbit_per_second(),
+            "acknowledged_ms": self.acknowledged.to_json(),
             "error": error.map(|error| format!("{error:#}")),
         });
         format!("{document:#}")

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
+use super::late::Late;
 use super::viewer::Seen;
 
 /// Viewers that get a row each.
@@ -17,6 +18,7 @@ pub(super) struct Report<'a> {
     pub(super) target: String,
     pub(super) took: Duration,
     pub(super) viewers: &'a [Seen],
+    pub(super) late: &'a Late,
 }
 
 impl Report<'_> {
@@ -91,6 +93,8 @@ impl Report<'_> {
             let at = |percent| cell(percentile(&times, percent));
             table.add_row([name.replace('_', " "), at(50), at(90), at(99), at(100)]);
         }
+        let at = |percent| cell(self.late.percentile(percent));
+        table.add_row(["late".to_owned(), at(50), at(90), at(99), at(100)]);
         align(&mut table, 1..5);
         table
     }
@@ -139,6 +143,8 @@ impl Report<'_> {
                 (format!("{name}_ms"), values)
             })
             .collect();
+        let at = |percent| self.late.percentile(percent).map(ms);
+        let late = json!({ "p50": at(50), "p90": at(90), "p99": at(99), "max": at(100) });
         let sum = |count: fn(&Seen) -> u64| self.viewers.iter().map(count).sum::<u64>();
         let document = json!({
             "url": self.target,
@@ -153,6 +159,7 @@ impl Report<'_> {
                 "lags": sum(|seen| seen.judge.lags),
             },
             "percentiles": percentiles,
+            "late_ms": late,
             "viewers": viewers,
         });
         format!("{document:#}")

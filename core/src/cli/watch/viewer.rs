@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use forebay::blocks::BlockLimits;
 use forebay::flv::file::FileReader;
-use forebay::flv::{Tag, TagRole};
+use forebay::flv::{Tag, TagKind, TagRole};
 use forebay::rtmp::Url;
 use forebay::rtmp::client::{ClientOptions, Role};
 use forebay::shell::client::{Client, Event};
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::judge::Judge;
+use super::late::Late;
 use super::target::Target;
 use super::throttle::Throttled;
 use crate::cli::replay::seed;
@@ -46,6 +47,7 @@ pub(super) struct Order {
     pub(super) timeout: Duration,
     /// How long each watches.
     pub(super) seconds: Option<Duration>,
+    pub(super) begun: Instant,
     pub(super) totals: Totals,
 }
 
@@ -58,6 +60,7 @@ pub(super) struct Totals {
     pub(super) tags: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) lags: AtomicU64,
+    pub(super) late: Late,
 }
 
 impl Totals {
@@ -241,6 +244,9 @@ impl Viewer {
     fn see(&mut self, tag: &Tag) {
         let totals = &self.order.totals;
         Totals::add(&totals.tags, 1);
+        if tag.kind != TagKind::Script {
+            totals.late.count(self.order.begun.elapsed(), tag.timestamp);
+        }
         let lags = self.seen.judge.lags;
         self.seen.judge.see(tag);
         Totals::add(&totals.lags, self.seen.judge.lags - lags);
