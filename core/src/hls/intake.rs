@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::sound;
 use super::track::{Track, TrackKind, Unsupported};
 use crate::flv::{AudioCodec, AudioHeader, Tag, TagKind, VideoCodec, VideoHeader};
 use crate::rope::Rope;
@@ -186,7 +187,12 @@ impl Intake {
         }
         let body = tag.payload.slice(track.body.clone());
         if header.is_sequence_header() {
-            if let Some(record) = record(&body) {
+            if let Some(mut record) = record(&body) {
+                if track.codec == AudioCodec::FLAC
+                    && let Some(info) = sound::flac_record(&record)
+                {
+                    record = Bytes::copy_from_slice(&info);
+                }
                 taken.breaks |= self.audio.configure(track.codec, record);
                 self.unsupported = None;
             }

@@ -71,16 +71,34 @@ pub(super) fn flac_frame_len(frame: &[u8]) -> Option<u32> {
     }
 }
 
-/// The rate and the sample entry of a FLAC track, by the blocks behind its `fLaC` (RFC 9639 8).
+const STREAMINFO_LEN: usize = 34;
+
+/// What a FLAC track's STREAMINFO block (RFC 9639 8.2) says of how it sounds.
+///
+/// Enhanced RTMP has it behind `fLaC` and the block's header; FFmpeg sends the block alone. Sizes of
+/// frames, the count of samples and their checksum are left unknown, which is 0: nobody knows them
+/// of a live stream, and an encoder that does at its end sends another header for them.
+pub(super) fn flac_record(record: &[u8]) -> Option<[u8; STREAMINFO_LEN]> {
+    let blocks = record.strip_prefix(b"fLaC");
+    let mut info: [u8; STREAMINFO_LEN] = match record.try_into() {
+        Ok(info) if blocks.is_none() => info,
+        _ => {
+            // It is the first block, of type 0 and 34 bytes.
+            let (&[kind, 0, 0, 34], info) = blocks.unwrap_or(record).split_first_chunk()? else {
+                return None;
+            };
+            (kind & 0x7F == 0).then(|| info.first_chunk())?.copied()?
+        }
+    };
+    info[4..10].fill(0);
+    info[13] &= 0xF0;
+    info[14..].fill(0);
+    Some(info)
+}
+
+/// The rate and the sample entry of a FLAC track.
 pub(super) fn flac(record: &[u8]) -> Option<(u32, Codec)> {
-    let blocks = record.strip_prefix(b"fLaC").unwrap_or(record);
-    // STREAMINFO is the first block, of type 0 and 34 bytes.
-    let (&[kind, 0, 0, 34], info) = blocks.split_first_chunk()? else { return None };
-    if kind & 0x7F != 0 {
-        return None;
-    }
-    let info: &[u8; 34] = info.first_chunk()?;
-    let u24 = |at: usize| [info[at], info[at + 1], info[at + 2]];
+    let info = flac_record(record)?;
     let mut packed = [0; 8];
     packed.copy_from_slice(&info[10..18]);
     let packed = u64::from_be_bytes(packed);
@@ -88,12 +106,12 @@ pub(super) fn flac(record: &[u8]) -> Option<(u32, Codec)> {
     let block = FlacMetadataBlock::StreamInfo {
         minimum_block_size: u16::from_be_bytes([info[0], info[1]]),
         maximum_block_size: u16::from_be_bytes([info[2], info[3]]),
-        minimum_frame_size: u24(4).into(),
-        maximum_frame_size: u24(7).into(),
+        minimum_frame_size: [0; 3].into(),
+        maximum_frame_size: [0; 3].into(),
         sample_rate: rate,
         num_channels_minus_one: channels,
         bits_per_sample_minus_one: (packed >> 36 & 0x1F) as u8,
-        number_of_interchannel_samples: packed & 0xF_FFFF_FFFF,
+        number_of_interchannel_samples: 0,
         md5_checksum: info[18..].to_vec(),
     };
     let entry =
@@ -151,6 +169,23 @@ mod tests {
         assert_eq!(opus_frame_len(&[0xFF, 0]), None);
         assert_eq!(opus_frame_len(&[0xFF, 63]), None, "more than 120 ms");
         assert_eq!(opus_frame_len(&[]), None);
+    }
+
+    #[test]
+    fn a_flac_track_is_known_by_its_block_with_and_without_headers() {
+        // FFmpeg's, when all is said: mono at 48 kHz, 16 bits.
+        let mut block = [0; 34];
+        block[..18].copy_from_slice(b"\x04\0\x04\0\0\0\xF7\0\x04\x60\x0B\xB8\0\xF0\0\x02\xEE\0");
+        block[18..].fill(0x5A);
+        let native = [b"fLaC\x80\0\0\x22", &block[..]].concat();
+        let sounds = flac_record(&block).unwrap();
+        assert_eq!(sounds[..18], *b"\x04\0\x04\0\0\0\0\0\0\0\x0B\xB8\0\xF0\0\0\0\0");
+        assert_eq!(sounds[18..], [0; 16]);
+        for record in [&block[..], &native, &native[4..], &sounds] {
+            assert_eq!(flac_record(record), Some(sounds));
+            assert_eq!(flac(record).map(|(rate, _)| rate), Some(48_000));
+        }
+        assert!((0..native.len()).all(|len| flac_record(&native[..len]).is_none()), "cut");
     }
 
     #[test]

@@ -179,6 +179,37 @@ fn sound_that_comes_late_is_another_init_section_from_the_next_keyframe_on() {
     assert!(codecs.contains("CODECS=\"avc1.64001f,mp4a.40.2\""), "{codecs}");
 }
 
+/// As FFmpeg sends it: STREAMINFO alone. Mono at 48 kHz, 16 bits; 1024 samples in a frame.
+fn flac_config(frame_len_max: u8, sample_count: u8, checksum: u8) -> Vec<u8> {
+    let head = [0x90, b'f', b'L', b'a', b'C', 4, 0, 4, 0, 0, 0, 0, 0, 0, frame_len_max];
+    let sound = [0x0B, 0xB8, 0x00, 0xF0, 0, 0, 0, sample_count];
+    [&head[..], &sound, &[checksum; 16]].concat()
+}
+
+#[test]
+fn flac_whose_encoder_sums_it_up_at_its_end_goes_on() {
+    let mut camera = Camera::begin(Settings::default());
+    camera.push(tag(TagKind::Audio, 0, &flac_config(0, 0, 0)));
+    for number in 0..150 {
+        camera.push(tag(TagKind::Audio, number * 1024 / 48, b"\x91fLaC\xFF\xF8\xAA\x08\0\xED"));
+        if number % 2 == 0 {
+            camera.film(40, |_| number % 50 == 0);
+        }
+    }
+    let pictures =
+        |camera: &Camera| camera.seen.samples().iter().filter(|sample| sample.track == 1).count();
+    // Now it knows how much there was, and what the sum is. Pictures go on.
+    camera.push(tag(TagKind::Audio, camera.ms, &flac_config(252, 200, 7)));
+    camera.film(2_000, |ms| ms == 1_000);
+    camera.seen.end();
+    assert_eq!(pictures(&camera), 75 + 50);
+    let last = camera.seen.versions.last().unwrap();
+    assert!(last.segments.iter().all(|segment| !segment.has_discontinuity), "{last:?}");
+    assert!(last.segments.iter().all(|segment| segment.map == last.segments[0].map), "{last:?}");
+    let codecs = camera.seen.presentation.multivariant();
+    assert!(codecs.contains("CODECS=\"avc1.64001f,fLaC\""), "{codecs}");
+}
+
 #[test]
 fn time_that_wraps_goes_on() {
     let mut camera = Camera::begin(Settings::default());
