@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use forebay::flv::file::FileReader;
-use forebay::flv::{AudioHeader, HeaderError, Tag, TagKind, TagRole, VideoHeader};
+use forebay::flv::{AudioHeader, AudioPacketType, HeaderError, Tag, TagKind, TagRole, VideoHeader};
 use serde_json::{Map, Value, json};
 
 fn testdata(name: &str) -> Vec<u8> {
@@ -126,6 +126,9 @@ fn kind(tag: &Tag) -> &'static str {
             Ok(header) if header.is_frame() => ("audio", tag.role() == TagRole::AudioFrame),
             Ok(header) if header.is_sequence_header() => {
                 ("audio_seq", matches!(tag.role(), TagRole::AudioSequenceHeader(_)))
+            }
+            Ok(header) if header.packet_type == AudioPacketType::CodedFrames => {
+                ("empty", tag.role() == TagRole::Other)
             }
             Ok(_) => ("audio_other", matches!(tag.role(), TagRole::AudioMultichannelConfig(_))),
         },

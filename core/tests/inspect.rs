@@ -134,6 +134,8 @@ fn codec(of_manifest: &str) -> (&'static str, &'static str, u8) {
         "av01" => ("av1", "video", 0),
         "vp09" => ("vp9", "video", 0),
         "aac" => ("aac", "audio", 0),
+        "mp3" => ("mp3", "audio", 0),
+        "fLaC" => ("flac", "audio", 0),
         "Opus" => ("opus", "audio", 0),
         "multitrack mp4a" => ("aac", "audio", 1),
         other => panic!("{other} is new"),
@@ -360,6 +362,8 @@ fn what_is_odd_is_called_odd_for_its_reason() {
             "odd-time24-noext.flv" => &[TimeLosesExtendedByte],
             "odd-time32-wrap.flv" => &[TimeWraps],
             "ffmpeg5-publish-exttime.rtmpcap" => &[TimeCrosses24Bits],
+            // FFmpeg ends FLAC with a frame of nothing, and another header that has its checksum.
+            "enh-avc-flac.flv" => &[SequenceHeaderChanges, EmptyTags],
             "obs-publish-stalled.rtmpcap" => &[TimeJumps, FramesMissing],
             _ => &[],
         };

@@ -77,6 +77,8 @@ def classify(typ, body):
         if fmt == 9:                                    # Enhanced audio (v2)
             if body[0] & 15 == 5:                       # multitrack: the kind is in byte 1
                 return {0: "audio_seq", 1: "audio"}.get(body[1] & 15, "audio_other")
+            if body[0] & 15 == 1 and len(body) == 5:    # FFmpeg's last FLAC frame: no sound in it
+                return "empty"
             return {0: "audio_seq", 1: "audio", 2: "audio_end"}.get(body[0] & 15, "audio_other")
         if fmt == 10 and len(body) > 1 and body[1] == 0:
             return "audio_seq"

@@ -403,6 +403,9 @@ recordings() {
   ff ffmpeg5-publish-extdelta   old nginx 4 640x360 30 "$x264 -bf 2" 30 "$aac" -output_ts_offset 16800
   ff ffmpeg5-publish-audioonly  old nginx 6 640x360 30 -vn 60 "$aac"
   ff ffmpeg5-publish-videoonly  old nginx 4 640x360 30 "$x264 -bf 0 -tune zerolatency" 30 -an
+  # sound that FFmpeg puts into FLV by its old number
+  local x264s="-c:v libx264 -preset veryfast -b:v 250k -maxrate 250k -bufsize 250k"
+  ff ffmpeg5-avc-mp3            old flv 4 320x180 30 "$x264s -bf 2" 30 "-c:a libmp3lame -b:a 64k -ar 44100"
   gst gst-rtmp2sink-360p30      rtmp2sink 8 640x360 30 500 60 2 96
   gst gst-librtmp-360p30        rtmpsink  8 640x360 30 500 60 0 96
   # Enhanced RTMP (the newer ffmpeg)
@@ -414,6 +417,7 @@ recordings() {
   ff enh-av1-opus      new flv 5 640x360 30 "$av1" 60 "$opus"
   ff enh-vp9-aac       new flv 5 640x360 30 "$vp9" 60 "$aac"
   ff enh-avc-opus      new flv 4 640x360 30 "$x264 -bf 2" 60 "$opus"
+  ff enh-avc-flac      new flv 4 320x180 30 "$x264s -bf 2" 30 "-c:a flac -ar 48000 -ac 1"
   ff enh-two-audio     new flv 4 640x360 30 "$x264 -bf 0" 60 "$aac" -map 0:v -map 0:a -map 0:a
   ff enh-publish-hevc  new nginx 6 640x360 30 "$hevc" 60 "$aac" -rtmp_enhanced_codecs hvc1,av01,vp09
   ff enh-publish-av1   new nginx 6 640x360 30 "$av1" 60 "$aac" -rtmp_enhanced_codecs hvc1,av01,vp09

@@ -106,3 +106,13 @@ pub(crate) fn timescales(init: &[u8]) -> Vec<(u32, u32)> {
         })
         .collect()
 }
+
+/// The sample entry of an init section's track: its type, and what is in it.
+pub(crate) fn sample_entry(init: &[u8], track: usize) -> (&str, &[u8]) {
+    let inner = |body, wanted| boxes(body).into_iter().find(|(kind, _)| *kind == wanted).unwrap().1;
+    let traks = boxes(inner(init, "moov")).into_iter().filter(|(kind, _)| *kind == "trak");
+    let (_, trak) = traks.into_iter().nth(track - 1).unwrap();
+    let path = ["mdia", "minf", "stbl", "stsd"];
+    // Behind version, flags and a count.
+    boxes(&path.into_iter().fold(trak, inner)[8..])[0]
+}

@@ -189,6 +189,40 @@ fn segments_tile_every_recording_and_begin_with_a_keyframe() {
 }
 
 #[test]
+fn the_sound_of_a_recording_is_named_in_its_init_section_and_in_the_playlist() {
+    for (name, entry, codecs, rate, count) in [
+        ("ffmpeg5-avc-mp3.flv", "mp4a", "avc1.64000d,mp4a.6B", 44_100, 155),
+        ("enh-avc-flac.flv", "fLaC", "avc1.64000d,fLaC", 48_000, 188),
+        ("enh-avc-opus.flv", "Opus", "avc1.64001e,opus", 48_000, 201),
+        ("obs-360p30-base.flv", "mp4a", "avc1.64001e,mp4a.40.2", 48_000, 166),
+    ] {
+        let seen = seen(&intact().into_iter().find(|capture| capture.name == name).unwrap());
+        let sounds = seen.samples().iter().filter(|sample| sample.track == 2).count();
+        assert_eq!(sounds, count, "{name}");
+        let multivariant = seen.presentation.multivariant();
+        assert!(multivariant.contains(&format!("CODECS=\"{codecs}\"")), "{name}: {multivariant}");
+        let inits: Vec<_> =
+            seen.files.iter().filter(|(file, _)| file.starts_with("init-")).collect();
+        let [(_, init)] = inits[..] else { panic!("{name}: one sound, one init section") };
+        assert_eq!(boxes::timescales(init)[1], (2, rate), "{name}");
+        let (kind, body) = boxes::sample_entry(init, 2);
+        assert_eq!(kind, entry, "{name}");
+        // ISO/IEC 14496-12 12.2.3: what is about the decoder is behind 28 bytes about the sound.
+        let (config, inside) = boxes::boxes(&body[28..])[0];
+        let is_right = match entry {
+            "fLaC" => config == "dfLa" && inside[4..8] == [0x80, 0, 0, 34] && inside.len() == 42,
+            "Opus" => config == "dOps",
+            // ISO/IEC 14496-1 7.2.6.6: objectTypeIndication, and streamType for sound.
+            _ => {
+                let object_type = if codecs.ends_with("6B") { 0x6B } else { 0x40 };
+                config == "esds" && inside.windows(2).any(|pair| pair == [object_type, 5 << 2 | 1])
+            }
+        };
+        assert!(is_right, "{name}: {config} {inside:02x?}");
+    }
+}
+
+#[test]
 fn times_run_on_from_fragment_to_fragment_and_fragments_are_numbered() {
     for capture in intact() {
         let seen = seen(&capture);

@@ -20,7 +20,7 @@ pub(crate) fn testdata(file: &str) -> String {
 pub(crate) fn publish(server: &Server, file: &str, seconds: Option<u32>) -> Program {
     let repeat = seconds.map_or("-stream_loop -1".to_owned(), |seconds| format!("-t {seconds}"));
     let enhanced = match file.starts_with("enh-") {
-        true => "-rtmp_enhanced_codecs hvc1,av01,vp09,Opus",
+        true => "-rtmp_enhanced_codecs hvc1,av01,vp09,Opus,fLaC",
         false => "",
     };
     let (input, url) = (testdata(file), server.rtmp(KEY));

@@ -51,7 +51,10 @@ fn every_capture_is_sent_whole() {
         if capture.wire.is_none() {
             let first = recorded.iter().position(|tag| tag.role != Role::Script);
             let first = first.unwrap();
-            assert_eq!(sent[first].kind, Kind::Audio, "{name}: the audio header comes first");
+            // MP3 has none.
+            if recorded.iter().any(|tag| tag.kind == Kind::Audio && tag.role == Role::Header) {
+                assert_eq!(sent[first].kind, Kind::Audio, "{name}: the audio header comes first");
+            }
             sent.sort_by_key(key);
             recorded.sort_by_key(key);
         }
