@@ -76,7 +76,7 @@ async fn send<N: Dial>(
 ) -> Close {
     let mut buffer = vec![0; 16 << 10];
     let mut writing = Writing::default();
-    let mut waiting: Option<(Instant, Bytes, Vec<(usize, TagSeen)>)> = None;
+    let mut waiting: Option<(Instant, Writing)> = None;
     let mut start = Instant::now();
     let mut silent_until = start;
     // Until something is heard there is nothing to send.
@@ -86,7 +86,9 @@ async fn send<N: Dial>(
         let now = Instant::now();
         if writing.bytes.is_empty() && waiting.is_none() && !listens {
             match encoder.poll() {
-                Some(Step::Send { at, bytes, tags }) => waiting = Some((start + at, bytes, tags)),
+                Some(Step::Send { at, bytes, tags }) => {
+                    waiting = Some((start + at, Writing::new(bytes, tags)));
+                }
                 Some(Step::WaitForServer) => listens = true,
                 Some(Step::WaitForAcknowledgement) => {
                     peer.recorder.reach(peer.who, "window_blocked_publisher");
@@ -99,10 +101,10 @@ async fn send<N: Dial>(
             }
             stream.note(encoder.take_landmarks());
         }
-        if let Some((_, bytes, tags)) = waiting
-            .take_if(|(at, ..)| *at <= now && silent_until <= now && writing.bytes.is_empty())
+        if let Some((_, due)) =
+            waiting.take_if(|(at, _)| *at <= now && silent_until <= now && writing.bytes.is_empty())
         {
-            writing = Writing::new(bytes, tags);
+            writing = due;
             heard_at = now;
             if writing.bytes.is_empty() {
                 sent(peer, &mut writing);
