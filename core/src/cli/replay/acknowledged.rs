@@ -64,11 +64,12 @@ impl Acknowledged {
 
 #[cfg(test)]
 mod tests {
+    use super::super::now;
     use super::*;
 
     #[test]
     fn a_delay_is_from_when_the_newest_of_what_arrived_was_due() {
-        let start = Instant::now();
+        let start = now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut acknowledged = Acknowledged::default();
         assert_eq!(acknowledged.to_json(), Value::Null);
