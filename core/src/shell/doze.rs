@@ -9,8 +9,15 @@ use std::time::{Duration, Instant};
 /// What wakes before the tick, in bytes. Less than the smallest window: who may send no more is read.
 pub(super) const RECEIVE_LEN_MIN: u32 = 48 << 10;
 
+/// And that of who sends faster than that, at most: two blocks. Who sends it within a tick is woken for
+/// less often; who does not has shown how much he may send, and is never asked for as much again.
+const RECEIVE_LEN_MAX: u32 = 512 << 10;
+
 /// Who has sent for so many ticks is one who sends all the time: the first picture waits for nothing.
 const STEADY_TICKS: u32 = 8;
+
+/// Or so many bytes: more than any first picture, from one who is not held up by a clock.
+const STEADY_LEN: u64 = 4 << 20;
 
 /// When a publisher's connection is read.
 pub(super) struct Doze {
@@ -18,55 +25,91 @@ pub(super) struct Doze {
     last_read: Option<Instant>,
     /// Without a pause as long as a tick.
     sends_since: Instant,
+    /// Bytes since then.
+    sent: u64,
     /// When to look, while nobody is told what comes.
     look_at: Option<Instant>,
+    /// Bytes read since the last look.
+    came: u32,
+    /// What must have come to be woken for it, while it dozes, and what that may become.
+    len_min: u32,
+    len_max: u32,
 }
 
 impl Doze {
     /// `tick`: none if it is nothing.
     pub(super) fn new(tick: Duration, now: Instant) -> Self {
-        Self { tick, last_read: None, sends_since: now, look_at: None }
+        Self {
+            tick,
+            last_read: None,
+            sends_since: now,
+            sent: 0,
+            look_at: None,
+            came: 0,
+            len_min: RECEIVE_LEN_MIN,
+            len_max: RECEIVE_LEN_MAX,
+        }
     }
 
-    /// Behind each try to read. `is_publishing`: not before, and no more after. `due`: when viewers
+    /// Behind each try to read. `read`: so many bytes. `is_publishing`: not before, and no more after. `due`: when viewers
     /// are shown something next; what has come by then is shown with it. Says what must have come to
     /// be woken for it, if that changes.
     pub(super) fn look(
         &mut self,
         now: Instant,
-        read: bool,
+        read: Option<usize>,
         is_publishing: bool,
         due: Option<Instant>,
     ) -> Option<u32> {
         let tick = now + self.tick;
         let next = due.filter(|due| now < *due && *due < tick).unwrap_or(tick);
-        if read {
+        if let Some(len) = read {
+            self.came = self.came.saturating_add(len.try_into().unwrap_or(u32::MAX));
             if self.last_read.is_none_or(|last| now >= last + self.tick) {
-                self.sends_since = now;
+                (self.sends_since, self.sent) = (now, 0);
             }
+            self.sent = self.sent.saturating_add(len as u64);
             self.last_read = Some(now);
         }
-        let is_steady = read && now >= self.sends_since + self.tick * STEADY_TICKS;
+        let has_sent_on =
+            now >= self.sends_since + self.tick * STEADY_TICKS || self.sent >= STEADY_LEN;
+        let is_steady = read.is_some() && has_sent_on;
         // Who has said nothing for a tick is not let wait when he goes on.
         let is_silent = self.last_read.is_none_or(|last| now >= last + self.tick);
         match self.look_at {
             None if is_publishing && is_steady && !self.tick.is_zero() => {
                 self.look_at = Some(next);
-                Some(RECEIVE_LEN_MIN)
+                (self.came, self.len_min) = (0, RECEIVE_LEN_MIN);
+                Some(self.len_min)
             }
             None => None,
             Some(at) if is_publishing && (now < at || !is_silent) => {
                 // Behind the last read of a look it is known what is due.
-                if !read {
-                    self.look_at = Some(if now < at { at.min(next) } else { next });
+                if read.is_some() {
+                    return None;
                 }
-                None
+                self.look_at = Some(if now < at { at.min(next) } else { next });
+                self.adapt(now < at)
             }
             Some(_) => {
                 self.look_at = None;
                 Some(1)
             }
         }
+    }
+
+    /// Behind a look, early or at its time: what must come before the next one, if that changes.
+    fn adapt(&mut self, is_early: bool) -> Option<u32> {
+        let came = std::mem::take(&mut self.came);
+        let len_min = match (is_early, came >= self.len_min) {
+            (true, true) => (self.len_min * 2).min(self.len_max),
+            (false, false) if self.len_min > RECEIVE_LEN_MIN => {
+                self.len_max = self.len_min / 2;
+                RECEIVE_LEN_MIN
+            }
+            _ => return None,
+        };
+        (std::mem::replace(&mut self.len_min, len_min) != len_min).then_some(len_min)
     }
 
     /// When to read although nobody says that anything came.
@@ -97,7 +140,7 @@ mod tests {
                 let has_read = std::mem::take(&mut waiting) > 0;
                 reads += 1;
                 // Until there is nothing more.
-                for read in [has_read, false] {
+                for read in [has_read.then_some(1_000), None] {
                     if let Some(len) = doze.look(now, read, is_publishing, None) {
                         len_min = len;
                         asked.push((ms, len));
@@ -111,11 +154,11 @@ mod tests {
     /// One that dozes, and since when.
     fn dozing(due: Option<Instant>) -> (Doze, Instant) {
         let (start, mut doze) = (start(), Doze::new(TICK, start()));
-        doze.look(start, true, true, due);
+        doze.look(start, Some(1_000), true, due);
         let mut now = start;
         while doze.look_at().is_none() {
             now += TICK / 2;
-            doze.look(now, true, true, due.map(|_| now + TICK / 3));
+            doze.look(now, Some(1_000), true, due.map(|_| now + TICK / 3));
         }
         (doze, now)
     }
@@ -139,9 +182,9 @@ mod tests {
     #[test]
     fn who_falls_silent_is_heard_at_once_when_he_sends_again() {
         let (mut doze, now) = dozing(None);
-        assert_eq!(doze.look(now + TICK, true, true, None), None);
-        assert_eq!(doze.look(now + TICK, false, true, None), None, "all is read");
-        assert_eq!(doze.look(now + 2 * TICK, false, true, None), Some(1));
+        assert_eq!(doze.look(now + TICK, Some(1_000), true, None), None);
+        assert_eq!(doze.look(now + TICK, None, true, None), None, "all is read");
+        assert_eq!(doze.look(now + 2 * TICK, None, true, None), Some(1));
         assert_eq!(doze.look_at(), None);
     }
 
@@ -150,21 +193,49 @@ mod tests {
         let (mut doze, now) = dozing(Some(start()));
         assert_eq!(doze.look_at(), Some(now + TICK / 3));
         // Another tick from there.
-        doze.look(now + TICK / 3, true, true, None);
-        doze.look(now + TICK / 3, false, true, None);
+        doze.look(now + TICK / 3, Some(1_000), true, None);
+        doze.look(now + TICK / 3, None, true, None);
         assert_eq!(doze.look_at(), Some(now + TICK / 3 + TICK));
     }
 
     #[test]
     fn who_stops_publishing_is_told_of_everything() {
         let (mut doze, now) = dozing(None);
-        assert_eq!(doze.look(now, true, false, None), Some(1));
+        assert_eq!(doze.look(now, Some(1_000), false, None), Some(1));
     }
 
     #[test]
     fn without_ticks_everything_is_read_as_it_comes() {
         let (start, mut doze) = (start(), Doze::new(Duration::ZERO, start()));
-        assert_eq!(doze.look(start, true, true, None), None);
-        assert_eq!(doze.look(start, true, true, None), None);
+        assert_eq!(doze.look(start, Some(1_000), true, None), None);
+        assert_eq!(doze.look(start, Some(1_000), true, None), None);
+    }
+
+    #[test]
+    fn who_sends_fast_is_woken_for_more_and_who_may_not_is_woken_for_less_again() {
+        let (mut doze, now) = dozing(None);
+        let mut look = |at: Instant, len: u32| {
+            assert_eq!(doze.look(at, Some(len as usize), true, None), None);
+            doze.look(at, None, true, None)
+        };
+        let soon = now + TICK / 10;
+        let mut len = RECEIVE_LEN_MIN;
+        while len < RECEIVE_LEN_MAX {
+            len = (2 * len).min(RECEIVE_LEN_MAX);
+            assert_eq!(look(soon, len), Some(len));
+        }
+        assert_eq!(look(soon, len), None, "it is enough");
+        // All that he may send at once has come, and a tick is over.
+        let later = now + TICK;
+        assert_eq!(look(later, 300 << 10), Some(RECEIVE_LEN_MIN));
+        let wants: Vec<_> = (0..9).filter_map(|_| look(later, 300 << 10)).collect();
+        assert_eq!(wants, [96 << 10, 192 << 10, 256 << 10]);
+    }
+
+    #[test]
+    fn who_sends_much_at_once_need_not_go_on_for_long() {
+        let (start, mut doze) = (start(), Doze::new(TICK, start()));
+        let mut reads = (1..).map(|_| doze.look(start, Some(64 << 10), true, None));
+        assert_eq!(reads.position(|len| len == Some(RECEIVE_LEN_MIN)), Some(63));
     }
 }

@@ -129,21 +129,21 @@ impl<S: Stream> Connection<S> {
             let now = now();
             self.poll_shutdown(cx, now);
             let was_unheard = self.is_unheard();
-            let has_read = match self.poll_read(cx, now) {
-                Ok(has_read) => has_read,
+            let read = match self.poll_read(cx, now) {
+                Ok(read) => read,
                 Err(error) => return Poll::Ready(End::Io(error)),
             };
             if self.ingest.poll_superseded(cx, &mut self.rtmp, now) {
                 self.drain(now);
             }
             // All that has come since the last look is shown together.
-            let due = match has_read && self.doze.look_at().is_some() {
+            let due = match read.is_some() && self.doze.look_at().is_some() {
                 true => None,
                 false => self.ingest.flush_due(now),
             };
             let is_publishing =
                 !self.ingest.is_empty() && self.closing.is_none() && !self.peer_is_done;
-            if let Some(len) = self.doze.look(now, has_read, is_publishing, due) {
+            if let Some(len) = self.doze.look(now, read, is_publishing, due) {
                 // Whatever is wrong with the socket, the next read says it.
                 let _best_effort = self.stream.set_receive_len_min(len);
             }
@@ -158,7 +158,7 @@ impl<S: Stream> Connection<S> {
             if self.is_stalled(now) {
                 return Poll::Ready(End::Stalled);
             }
-            if has_read || was_unheard && !self.is_unheard() {
+            if read.is_some() || was_unheard && !self.is_unheard() {
                 continue;
             }
             ready!(self.poll_timer(cx, now));
@@ -183,26 +183,26 @@ impl<S: Stream> Connection<S> {
         self.closing.is_none() && self.outbox_len >= OUTBOX_LEN_MAX
     }
 
-    /// Reads once. Says whether there was anything.
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
+    /// Reads once. Says how many bytes there were; none at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<Option<usize>> {
         if self.is_unheard() || self.peer_is_done {
-            return Ok(false);
+            return Ok(None);
         }
         let Poll::Ready(input) = poll_receive(cx, &mut self.stream, &mut self.blocks)? else {
-            return Ok(false);
+            return Ok(None);
         };
-        match &input {
-            Input::Received(bytes) => {
-                Counters::add(&self.shared.counters.received_bytes, bytes.len() as u64);
-            }
-            _ => self.peer_is_done = true,
-        }
+        let len = match &input {
+            Input::Received(bytes) => bytes.len(),
+            _ => 0,
+        };
+        Counters::add(&self.shared.counters.received_bytes, len as u64);
+        self.peer_is_done |= len == 0;
         if self.closing.is_some() {
-            return Ok(true);
+            return Ok(Some(len));
         }
         self.rtmp.handle_input(now, input);
         self.drain(now);
-        Ok(true)
+        Ok(Some(len))
     }
 
     /// Says goodbye so that it is heard: a socket closed with unread bytes in it is reset, and a
