@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use clap::Parser;
+use forebay::archive::{ArchiveLimits, Archiver, Operation};
 use forebay::hls::{Follow, Presentation, Settings};
 use forebay::hub::{Delivery, Hub, HubError, HubLimits, Policy, Start, Subscriber, Viewer};
 use forebay::wire_log::Protocol;
@@ -42,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         join(protocol)?;
     }
     segment()?;
+    record()?;
     hold()
 }
 
@@ -181,6 +183,43 @@ fn segment() -> anyhow::Result<()> {
     anyhow::ensure!(taken > 0, "nothing was taken");
     let per_byte = (ingest.copied_bytes() - before) as f64 / taken as f64;
     measured("copies.per_delivered_byte_hls", per_byte);
+    Ok(())
+}
+
+/// From the ring into a file, as it is appended.
+fn record() -> anyhow::Result<()> {
+    let hub = hub(0);
+    let mut ingest = stream(&hub, 4096, &mut []);
+    let policy =
+        Policy { backlog_ms_max: u64::MAX, backlog_bytes_max: u64::MAX, ..Policy::default() };
+    let mut subscriber = hub.subscribe("live/test".into(), Start::Gop, policy, "archive")?;
+    let mut archiver = Archiver::new(ArchiveLimits::default());
+    let (mut now, mut utc, mut number) = (Instant::now(), Duration::ZERO, 0);
+    let (mut copied, mut recorded) = (0, 0);
+    for tag in 0..2 * TAGS {
+        ingest.tags(1, &mut []);
+        let before = ingest.copied_bytes();
+        let mut appended = 0;
+        while let Some(Delivery::Tag { tag, .. }) = subscriber.next_delivery() {
+            (now, utc) = (now + Duration::from_millis(13), utc + Duration::from_millis(13));
+            archiver.take(now, utc, 1, Some(number), &tag);
+            number += 1;
+            archiver.flush(now);
+            while let Some(operation) = archiver.next_operation() {
+                if let Operation::Append(slices) = operation {
+                    appended += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
+                }
+                archiver.succeeded();
+            }
+        }
+        // Behind the file's head, whose headers are copies.
+        if tag >= TAGS {
+            copied += ingest.copied_bytes() - before;
+            recorded += appended;
+        }
+    }
+    anyhow::ensure!(recorded > 1 << 20, "only {recorded} bytes were recorded");
+    measured("copies.per_recorded_byte", copied as f64 / recorded as f64);
     Ok(())
 }
 
