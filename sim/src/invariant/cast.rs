@@ -14,6 +14,8 @@ pub struct Cast<'a> {
     parts: BTreeMap<Who, Part<'a>>,
     /// In order of their beginning, per peer or node.
     touches: BTreeMap<Who, Vec<(SimTime, SimTime)>>,
+    /// When nothing passed on a peer's line.
+    cuts: BTreeMap<Who, Vec<(SimTime, SimTime)>>,
     /// What viewers want other than everything.
     choosy: Vec<Who>,
     /// Whose connection a box on the way has forgotten, since when: nothing heals that.
@@ -46,6 +48,9 @@ impl<'a> Part<'a> {
         }
     }
 }
+
+/// How the line of a cut begins.
+const CUT: &str = "cut ";
 
 /// How long after something that has no duration its consequences go on.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -122,7 +127,7 @@ impl<'a> Cast<'a> {
             match &event.what {
                 What::FaultBegins { line, .. } => {
                     // The name may be that of a group, whose members are meant.
-                    for who in self.met(trace, trace.name(who), line.starts_with("cut ")) {
+                    for who in self.met(trace, trace.name(who), line.starts_with(CUT)) {
                         if **line == *"forget" {
                             self.forgotten.push((who, at));
                         }
@@ -135,6 +140,9 @@ impl<'a> Cast<'a> {
                         return true;
                     }
                     end_touch(&mut self.touches, *who, *since, at);
+                    if line.starts_with(CUT) {
+                        self.cuts.entry(*who).or_default().push((*since, at));
+                    }
                     false
                 }),
                 What::Reads(false) | What::Crashed => {
@@ -203,12 +211,32 @@ impl<'a> Cast<'a> {
         self.choosy.contains(&who)
     }
 
+    /// How long nothing passed on a peer's line at the longest. The next retransmission comes at most
+    /// as long after that, and a first time-out.
+    pub fn longest_outage(&self, who: Who) -> Duration {
+        longest(self.cuts.get(&who).cloned().unwrap_or_default())
+    }
+
     /// Whether something was done to a peer or a node at some time from `from` to `to`.
     pub fn is_touched(&self, who: Who, from: SimTime, to: SimTime) -> bool {
         let touches = self.touches.get(&who).into_iter().flatten();
         touches.into_iter().any(|(begin, end)| *begin <= to && *end >= from)
             || self.forgotten.iter().any(|(lost, since)| *lost == who && *since <= to)
     }
+}
+
+/// The longest time that these spans cover without a break.
+fn longest(mut spans: Vec<(SimTime, SimTime)>) -> Duration {
+    spans.sort_unstable();
+    let mut longest = Duration::ZERO;
+    let mut covered: Option<(SimTime, SimTime)> = None;
+    for (begin, end) in spans {
+        let from = covered.filter(|(_, until)| begin <= *until).map_or(begin, |(from, _)| from);
+        let until = covered.map_or(end, |(_, until)| until.max(end));
+        covered = Some((from, until));
+        longest = longest.max(until.since(from));
+    }
+    longest
 }
 
 fn end_touch(
@@ -271,4 +299,21 @@ pub(super) fn way(path: &Path) -> Duration {
 /// Whether nothing on this path makes a connection wait but its rate.
 pub(super) fn is_clean(path: &Path) -> bool {
     path.loss == Loss::NONE && path.jitter <= Duration::from_millis(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_that_touch_are_one() {
+        let spans = |spans: &[(u64, u64)]| {
+            let at = SimTime::from_millis;
+            spans.iter().map(|(begin, end)| (at(*begin), at(*end))).collect()
+        };
+        let ms = |of: &[(u64, u64)]| longest(spans(of)).as_millis();
+        assert_eq!(ms(&[]), 0);
+        assert_eq!(ms(&[(5, 9), (20, 22)]), 4);
+        assert_eq!(ms(&[(20, 25), (5, 9), (8, 20), (6, 7)]), 20);
+    }
 }

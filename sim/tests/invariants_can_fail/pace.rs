@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     case("H11", || stuck(None), || stuck(Some(120_000))),
     Case { id: "H14", bad: || saturated(2), near: || saturated(0), is_lonely: true },
     case("H15", || heals(false), || heals(true)),
+    case("H15", || comes_back(47_000), || comes_back(33_000)),
     case("H16", || waits_for_picture(2_000), || waits_for_picture(100)),
     case("H17", || late_tag(1_500), || late_tag(100)),
 ];
@@ -90,6 +91,20 @@ fn heals(does: bool) -> Story {
         let late = story.viewer().got.iter_mut().filter(|got| got.0 > 11_000);
         late.for_each(|got| got.0 += 6_000);
     }
+    story
+}
+
+/// Cut off for 12 s until all is quiet: the next retransmission comes as long after that at most.
+fn comes_back(at_ms: u64) -> Story {
+    let mut story = Story::new(60);
+    story.watch("sofa", 2_500);
+    story.tunnel(4_300, 10_300);
+    let line = || "cut for 12.000".into();
+    story.push(11_000, "sofa", What::FaultBegins { family: "N10", line: line() });
+    story.push(23_000, "sofa", What::FaultEnds { family: "N10", line: line() });
+    story.push(23_000, "world", What::Quiet);
+    let late = story.viewer().got.iter_mut().filter(|got| got.0 > 11_000);
+    late.for_each(|got| got.0 = got.0.max(at_ms));
     story
 }
 

@@ -98,6 +98,9 @@ pub(in crate::invariant) fn saturation(run: &Judged<'_>) -> Verdict {
 
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// TCP's first time-out; each of the next is twice as long.
+const RETRANSMISSION: Duration = Duration::from_millis(200);
+
 fn unfair_window(run: &Judged<'_>, node: &str, bits: u64, from: SimTime) -> Option<Finding> {
     let to = from + WINDOW;
     let here = |c: &&Connection| {
@@ -153,8 +156,10 @@ pub(in crate::invariant) fn lag_heals(run: &Judged<'_>) -> Verdict {
         let play = run.cast.play(connection.who)?;
         let last = connection.slow_lags().filter(|lost| lost.at <= quiet).last()?;
         let gop_ms = topic.gop_ms_max();
-        // Queues on the way have to drain first.
-        let drain = Duration::from_millis(run.limits.backlog_ms);
+        // Queues on the way have to drain first, and what a cut held up waits for its next try.
+        let outage = run.cast.longest_outage(connection.who);
+        let next_try = if outage.is_zero() { outage } else { outage + RETRANSMISSION };
+        let drain = Duration::from_millis(run.limits.backlog_ms) + next_try;
         let by = quiet + Duration::from_millis(2 * gop_ms) + drain;
         let healed = !run.cast.is_touched(connection.who, quiet + drain, by)
             && !run.cast.is_touched(connection.node, quiet + drain, by)
