@@ -130,7 +130,12 @@ fn resegmented(plan: &Plan) -> Option<Plan> {
     twin.lines.retain(|line| !is_cut(line));
     let was_cut = twin.lines.len() < plan.lines.len()
         || publishes(plan).any(|(_, publish)| publish.link.up.segment.is_some());
-    let max = [7, 100, 1_000][random::stream(plan.seed, "twin/segment").usize(..3)];
+    // Each read of an unfinished message counts for more than its few bytes: megabytes in such reads
+    // are more than a parser may hold, and are refused.
+    let is_huge = |quirk: &Quirk| matches!(quirk, Quirk::Huge { .. });
+    let has_huge = publishes(plan).any(|(_, publish)| publish.quirks.iter().any(is_huge));
+    let max = [if has_huge { 1_000 } else { 7 }, 100, 1_000]
+        [random::stream(plan.seed, "twin/segment").usize(..3)];
     for line in &mut twin.lines {
         if let Act::Publish(publish) = &mut line.act {
             publish.link.up.segment = (!was_cut).then_some(max);
