@@ -362,11 +362,11 @@ fn live_seam(run: &Judged<'_>, with: &Connection, without: &Connection) -> Optio
     }
     let (a, b) = (first_place(&with.got)?, first_place(&without.got)?);
     let tags = &run.ledger.topic_of(with)?.tags;
-    let places = a.min(b)..a.max(b);
+    let at = tags.get(a.min(b))?.at;
+    let in_instant = tags.partition_point(|tag| tag.at <= at);
+    let places = a.min(b)..a.max(b).min(in_instant);
     let entered = tags.get(places.clone())?;
-    let at = entered.first()?.at;
-    let joined = with.dialed.at..=run.told_to_play(with);
-    if !joined.contains(&at) || entered.iter().any(|tag| tag.at != at) {
+    if at < with.dialed.at || at > run.told_to_play(with) {
         return None;
     }
     let is_keyframe = |tag: &PublishedTag| tag.tag.role == Role::Keyframe;

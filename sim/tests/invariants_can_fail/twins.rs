@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use forebay_sim::differential::{ALL, Removed, compare, twins};
 use forebay_sim::plan::{Act, Plan, Speech, Start};
-use forebay_sim::tag::Kind;
+use forebay_sim::tag::{Kind, Role};
 use forebay_sim::trace::{Close, What};
 
 use crate::story::{Story, tag};
@@ -36,7 +36,8 @@ const CASES: &[Case] = &[
     case(targets, || got_later(100), || got_later(5)),
     case(targets, || entered_later(100), || entered_later(5)),
     case(|| Removed::DiskFaults, || got_later(100), || got_later(5)),
-    case(|| Removed::DiskFaults, || joined_live(1), || joined_live(0)),
+    case(|| Removed::DiskFaults, || joined_live(4_800, 1), || joined_live(4_800, 0)),
+    case(|| Removed::DiskFaults, || joined_live(4_000, 1), || joined_live(4_000, 0)),
 ];
 
 fn targets() -> Removed {
@@ -150,21 +151,36 @@ fn got_later(ms: u64) -> Pair {
     (with, without)
 }
 
-/// A viewer joins live while two tags enter, so far apart; only without it they are for it.
-fn joined_live(apart_ms: u64) -> Pair {
-    let story = |misses: usize| {
+/// A viewer joins live while two tags enter, a picture first, so far apart; only without it they are
+/// for it. If the picture is a keyframe, so are the pictures up to the next.
+fn joined_live(picture_ms: u32, apart_ms: u64) -> Pair {
+    let dialed_ms = u64::from(picture_ms) + 200;
+    let story = |is_late: bool| {
         let mut story = Story::new(8);
-        let first = story.place(4_800, Kind::Video);
-        for (tag, at) in story.tags[first..first + 2].iter_mut().zip([5_010, 5_010 + apart_ms]) {
+        let first = story.place(picture_ms, Kind::Video);
+        let entered_ms = dialed_ms + 10;
+        for (tag, at) in
+            story.tags[first..first + 2].iter_mut().zip([entered_ms, entered_ms + apart_ms])
+        {
             tag.entered_ms = at;
         }
-        let viewer = story.watch_from("sofa", 5_000, first);
+        let is_keyframe = story.entered(first).role == Role::Keyframe;
+        let viewer = story.watch_from("sofa", dialed_ms, first);
         viewer.start = Some(Start::Live);
-        let headers = viewer.got.iter().take_while(|got| !got.1.role.is_picture()).count();
-        viewer.got.drain(headers..headers + misses);
+        if is_late {
+            let headers = viewer.got.iter().take_while(|got| !got.1.role.is_picture()).count();
+            viewer.got.drain(headers..headers + 2);
+            let next = viewer.got.iter().position(|got| got.1.role == Role::Keyframe);
+            let mut index = 0;
+            viewer.got.retain(|got| {
+                index += 1;
+                let waits = is_keyframe && next.is_some_and(|next| index <= next);
+                !(waits && got.1.role.is_picture())
+            });
+        }
         story
     };
-    (story(2), story(0))
+    (story(true), story(false))
 }
 
 fn lost_picture() -> Pair {
