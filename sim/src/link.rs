@@ -260,3 +260,26 @@ fn round_up(at: SimTime, bits: f64, rate: f64) -> (SimTime, f64) {
     let micros = exact.ceil();
     (at + Duration::from_micros(micros as u64), (micros - exact) * rate / 1e6)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn trace(steps: &[(u64, u64)], period: u64) -> Capacity {
+        let steps = steps.iter().map(|(from, bits)| (ms(*from), *bits)).collect();
+        Capacity::Trace { steps, period: ms(period) }
+    }
+
+    #[test]
+    fn rates_that_change_are_what_their_names_say() {
+        let saw = Capacity::sawtooth(9, 3, 4, ms(1_000));
+        assert_eq!(saw, trace(&[(0, 9), (250, 7), (500, 5), (750, 3)], 1_000));
+        assert_eq!(Capacity::steps(&[5, 1, 3], ms(20)), trace(&[(0, 5), (20, 1), (40, 3)], 60));
+        assert_eq!(Capacity::shared(8, 2, ms(30), ms(10)), trace(&[(0, 8), (30, 2)], 40));
+        assert_eq!(Capacity::outage(8, ms(30), ms(10)), trace(&[(0, 8), (30, 0)], 40));
+    }
+}

@@ -153,6 +153,24 @@ fn n11_a_cut_of_a_group_is_one_of_each_member() {
 }
 
 #[test]
+fn n11_a_cut_of_a_node_is_one_of_everybody_at_it_also_of_who_comes_meanwhile() {
+    let ran = carry_out(
+        "0.000 studio publish live/a obs-360p30-base repeats\n\
+         0.500 crowd*2 play live/a flv\n\
+         0.500 sofa play live/a rtmp\n\
+         2.200 late play live/a flv\n\
+         2.000 node cut for 0.500\n\
+         6.000 end",
+    );
+    for name in ["crowd-1", "crowd-2", "sofa", "late"] {
+        let got = ran.got(name);
+        assert_eq!(between(&got, 2_010, 2_500).len(), 0, "{name}");
+        assert!(between(&got, 4_500, 6_000).len() > 30, "{name}");
+    }
+    assert_eq!(between(&ran.entered("node"), 2_010, 2_500).len(), 0);
+}
+
+#[test]
 fn n12_a_cut_one_way_stops_that_way_only() {
     // A viewer says nothing, so that cut from it to the node it misses nothing.
     for (direction, stops) in [("up", false), ("down", true)] {
