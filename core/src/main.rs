@@ -3,6 +3,7 @@
 mod cli {
     //! One file per command.
     pub(crate) mod inspect;
+    mod percentiles;
     pub(crate) mod recover;
     pub(crate) mod replay;
     pub(crate) mod serve;

@@ -214,6 +214,15 @@ fn a_server_acknowledges_at_least_twice_in_a_window() {
     // What came in one read is acknowledged at once, and the last is said when nobody listens.
     let bytes = sent["bytes"].as_u64().unwrap();
     assert!((bytes / 16_384 / 2..=bytes / 8_192).contains(&count), "{sent:#}");
+    let said = run(&["replay", &file, &url, "--pace", "x4", "--window", "16384"]);
+    assert!(said.stdout.contains("; acknowledged after "), "{}", said.stdout);
+    let capture = testdata("obs-publish-360p60.rtmpcap");
+    let refused = run(&["replay", &capture, &url, "--window", "16384"]);
+    assert!(
+        refused.code != 0 && refused.stderr.contains("--window is for FLV files"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]

@@ -115,6 +115,9 @@ pub(super) fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     check_file(&arguments.file)?;
     let Arguments { file, url, pace, is_looped, seconds, window, json } = arguments;
+    if window.is_some() && matches!(Kind::of(&file)?, Kind::Capture) {
+        bail!("--window is for FLV files: a capture is sent as it was recorded");
+    }
     let replay = Replay { file, url, pace, is_looped, seconds, window };
     let mut report = Report::new(&replay.file, &replay.url);
     let done = replay.run(&mut report).await;

@@ -110,7 +110,7 @@ pub(super) struct Session {
     /// How many of them the peer has been told of.
     acknowledged: u64,
     /// Bytes that the peer has told us it received, modulo 2^32.
-    heard_of: Option<u32>,
+    acknowledged_by_peer: Option<u32>,
     /// How many bytes the peer sends before it wants to be told, if it has said so.
     peer_window: Option<u32>,
     /// The Window Acknowledgement Size last sent.
@@ -128,7 +128,7 @@ impl Session {
             body: BytesMut::new(),
             received: 0,
             acknowledged: 0,
-            heard_of: None,
+            acknowledged_by_peer: None,
             peer_window: None,
             window: None,
             bandwidth: None,
@@ -142,7 +142,7 @@ impl Session {
 
     /// Bytes that the peer has said it received, modulo 2^32 (RTMP 5.4.3).
     pub(super) fn acknowledged_by_peer(&self) -> Option<u32> {
-        self.heard_of
+        self.acknowledged_by_peer
     }
 
     pub(super) fn count_received(&mut self, len: usize) {
@@ -185,7 +185,7 @@ impl Session {
             message_type::SET_CHUNK_SIZE | message_type::ABORT => {}
             message_type::ACKNOWLEDGEMENT => {
                 let bytes = message.payload.first_chunk().map(u32::from_be_bytes);
-                self.heard_of = bytes.or(self.heard_of);
+                self.acknowledged_by_peer = bytes.or(self.acknowledged_by_peer);
             }
             message_type::USER_CONTROL => {
                 if let Some([event_high, event_low, time @ ..]) = message.payload.first_chunk::<6>()

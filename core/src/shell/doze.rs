@@ -51,9 +51,9 @@ impl Doze {
         }
     }
 
-    /// Behind each try to read. `read`: so many bytes. `is_publishing`: not before, and no more after. `due`: when viewers
-    /// are shown something next; what has come by then is shown with it. Says what must have come to
-    /// be woken for it, if that changes.
+    /// Behind each try to read. `read`: so many bytes. `is_publishing`: not before, and no more after.
+    /// `due`: when viewers are shown something next; what has come by then is shown with it. Says what
+    /// must have come to be woken for it, if that changes.
     pub(super) fn look(
         &mut self,
         now: Instant,

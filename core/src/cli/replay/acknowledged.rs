@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use forebay::shell::client::Acknowledgement;
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::cli::percentiles::{self, ms, percentile};
 
 /// What is remembered of what was sent, and of what was measured: a server that never says anything
 /// costs no more than this.
@@ -17,20 +19,26 @@ pub(super) struct Acknowledged {
     /// Bytes of the connection up to the end of a write, and when that was due.
     sent: VecDeque<(u64, Instant)>,
     heard: u64,
+    /// Bytes whose time is not known any more.
+    forgotten: u64,
     delays: Vec<Duration>,
 }
 
 impl Acknowledged {
     /// So many bytes of the connection were sent, the last of them since they were due.
     pub(super) fn sent(&mut self, bytes: u64, due: Instant) {
-        if self.sent.len() < SENT_MAX && self.sent.back().is_none_or(|(sent, _)| *sent < bytes) {
-            self.sent.push_back((bytes, due));
+        if self.sent.back().is_some_and(|(sent, _)| bytes <= *sent) {
+            return;
         }
+        if self.sent.len() >= SENT_MAX {
+            self.forgotten = self.sent.pop_front().map_or(0, |(bytes, _)| bytes);
+        }
+        self.sent.push_back((bytes, due));
     }
 
     /// What the server last said; the same as before is nothing new.
     pub(super) fn hear(&mut self, heard: Acknowledgement) {
-        if heard.bytes <= self.heard {
+        if heard.bytes <= self.heard.max(self.forgotten) {
             return;
         }
         self.heard = heard.bytes;
@@ -45,20 +53,29 @@ impl Acknowledged {
         }
     }
 
-    /// `null` if nothing was heard.
-    pub(super) fn to_json(&self) -> Value {
+    fn sorted(&self) -> Vec<Duration> {
         let mut delays = self.delays.clone();
         delays.sort_unstable();
-        let at = |percent: usize| {
-            let rank = (delays.len() * percent).div_ceil(100);
-            delays.get(rank.saturating_sub(1)).map(|delay| delay.as_micros() as f64 / 1_000.0)
-        };
-        match delays.is_empty() {
-            true => Value::Null,
-            false => json!({
-                "count": delays.len(), "p50": at(50), "p90": at(90), "p99": at(99), "max": at(100),
-            }),
+        delays
+    }
+
+    /// For people; nothing if nothing was heard.
+    pub(super) fn figures(&self) -> Option<String> {
+        let delays = self.sorted();
+        let at = |percent| percentile(&delays, percent).map(ms);
+        let (half, most, all) = (at(50)?, at(90)?, at(100)?);
+        Some(format!("acknowledged after {half:.1} ms (p50), {most:.1} (p90), {all:.1} (max)"))
+    }
+
+    /// `null` if nothing was heard.
+    pub(super) fn to_json(&self) -> Value {
+        let delays = self.sorted();
+        if delays.is_empty() {
+            return Value::Null;
         }
+        let mut times = percentiles::to_json(|percent| percentile(&delays, percent));
+        times["count"] = delays.len().into();
+        times
     }
 }
 
@@ -82,5 +99,18 @@ mod tests {
         let json = acknowledged.to_json();
         assert_eq!(json["count"], 2);
         assert_eq!([&json["p50"], &json["max"]], [10.0, 30.0]);
+    }
+
+    #[test]
+    fn what_was_sent_too_long_ago_is_not_measured() {
+        let start = now();
+        let mut acknowledged = Acknowledged::default();
+        for write in 1..=SENT_MAX as u64 + 5 {
+            acknowledged.sent(write, start + Duration::from_millis(write));
+        }
+        acknowledged.hear(Acknowledgement { bytes: 5, at: start + Duration::from_secs(60) });
+        assert_eq!(acknowledged.to_json(), Value::Null);
+        acknowledged.hear(Acknowledgement { bytes: 6, at: start + Duration::from_millis(16) });
+        assert_eq!(acknowledged.to_json()["max"], 10.0);
     }
 }

@@ -146,7 +146,9 @@ impl Report {
     }
 
     pub(super) fn summary(&self) -> String {
-        format!("sent {}", self.figures())
+        let acknowledged = self.acknowledged.figures();
+        let acknowledged = acknowledged.map_or_else(String::new, |figures| format!("; {figures}"));
+        format!("sent {}{acknowledged}", self.figures())
     }
 
     pub(super) fn to_json(&self, error: Option<&anyhow::Error>) -> String {

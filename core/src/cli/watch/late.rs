@@ -25,9 +25,9 @@ impl Late {
     }
 
     /// So many percent of the tags came at most so much later than the earliest.
-    pub(super) fn percentile(&self, percent: u64) -> Option<Duration> {
+    pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
         let tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let rank = (tags.values().sum::<u64>() * percent).div_ceil(100).max(1);
+        let rank = (tags.values().sum::<u64>() * percent as u64).div_ceil(100).max(1);
         let (earliest, _) = tags.first_key_value()?;
         let mut seen = 0;
         let (behind, _) = tags.iter().find(|(_, count)| {

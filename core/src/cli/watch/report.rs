@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::late::Late;
 use super::viewer::Seen;
+use crate::cli::percentiles::{self, ms, percentile};
 
 /// Viewers that get a row each.
 const ROWS_MAX: usize = 30;
@@ -136,15 +137,10 @@ impl Report<'_> {
             .times()
             .into_iter()
             .map(|(name, times)| {
-                let at = |percent| percentile(&times, percent).map(ms);
-                let values = json!({
-                    "p50": at(50), "p90": at(90), "p99": at(99), "max": at(100),
-                });
-                (format!("{name}_ms"), values)
+                let at = |percent| percentile(&times, percent);
+                (format!("{name}_ms"), percentiles::to_json(at))
             })
             .collect();
-        let at = |percent| self.late.percentile(percent).map(ms);
-        let late = json!({ "p50": at(50), "p90": at(90), "p99": at(99), "max": at(100) });
         let sum = |count: fn(&Seen) -> u64| self.viewers.iter().map(count).sum::<u64>();
         let document = json!({
             "url": self.target,
@@ -159,7 +155,7 @@ impl Report<'_> {
                 "lags": sum(|seen| seen.judge.lags),
             },
             "percentiles": percentiles,
-            "late_ms": late,
+            "late_ms": percentiles::to_json(|percent| self.late.percentile(percent)),
             "viewers": viewers,
         });
         format!("{document:#}")
@@ -202,29 +198,6 @@ fn align(table: &mut Table, numbers: std::ops::Range<usize>) {
     }
 }
 
-fn ms(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
 fn cell(duration: Option<Duration>) -> String {
     duration.map_or_else(|| "-".to_owned(), |duration| format!("{:.1}", ms(duration)))
-}
-
-/// The nearest rank.
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_one_of_the_values() {
-        let times: Vec<_> = (1..=10).map(Duration::from_millis).collect();
-        let at = |percent| percentile(&times, percent).unwrap().as_millis();
-        assert_eq!((at(50), at(90), at(99), at(100)), (5, 9, 10, 10));
-        assert_eq!(percentile(&[], 50), None);
-    }
 }
