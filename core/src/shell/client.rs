@@ -147,6 +147,12 @@ pub struct Acknowledgement {
     pub at: Instant,
 }
 
+/// A count of bytes by its last 32 bits, of somebody who cannot have got more than was sent.
+fn unwrapped(sequence_number: u32, sent_bytes: u64) -> Option<u64> {
+    let behind = (sent_bytes as u32).wrapping_sub(sequence_number);
+    sent_bytes.checked_sub(behind.into())
+}
+
 impl<S: Stream> Client<S> {
     /// A client on a socket that is connected to the host of `url`. `seed` should differ from
     /// connection to connection; it is no secret.
@@ -314,9 +320,7 @@ impl<S: Stream> Client<S> {
 
     fn hear_acknowledgement(&mut self) {
         let Some(sequence_number) = self.rtmp.acknowledged() else { return };
-        // Of 64 bits it has the last 32, and it is never ahead of what was sent.
-        let behind = (self.sent_bytes as u32).wrapping_sub(sequence_number);
-        let Some(bytes) = self.sent_bytes.checked_sub(behind.into()) else { return };
+        let Some(bytes) = unwrapped(sequence_number, self.sent_bytes) else { return };
         if self.acknowledgement.is_none_or(|heard| heard.bytes < bytes) {
             self.acknowledgement = Some(Acknowledgement { bytes, at: now() });
         }
@@ -397,5 +401,20 @@ impl<S: Stream> Client<S> {
 
     fn lost(&self, reason: io::Error) -> Error {
         Error::Lost { peer: self.peer.clone(), reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_number_is_of_what_was_sent_last() {
+        assert_eq!(unwrapped(1_000, 1_500), Some(1_000));
+        assert_eq!(unwrapped(1_500, 1_500), Some(1_500));
+        assert_eq!(unwrapped(1_501, 1_500), None, "more than was sent");
+        let wrapped = 1 << 32;
+        assert_eq!(unwrapped(200, wrapped + 300), Some(wrapped + 200));
+        assert_eq!(unwrapped(u32::MAX, wrapped + 300), Some(wrapped - 1));
     }
 }

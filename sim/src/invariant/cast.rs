@@ -316,4 +316,24 @@ mod tests {
         assert_eq!(ms(&[(5, 9), (20, 22)]), 4);
         assert_eq!(ms(&[(20, 25), (5, 9), (8, 20), (6, 7)]), 20);
     }
+
+    #[test]
+    fn a_node_that_is_cut_off_is_so_from_its_own_peers() {
+        let plan: Plan = "plan 1\nseed 1\n0 studio publish live/a obs-360p30-base\n\
+                          0 phone play live/a rtmp\n0 far play live/a rtmp at b\n\
+                          studio.keyframe node cut for 1\n9 end\n"
+            .parse()
+            .expect("a plan");
+        let mut trace = Trace::new();
+        let [node, studio, phone, far] = ["node", "studio", "phone", "far"].map(|it| trace.who(it));
+        let at = SimTime::from_millis;
+        let (begun, ended) = ("cut for 1.000".into(), "cut for 1.000".into());
+        trace.push(at(2_000), node, What::FaultBegins { family: "N11", line: begun });
+        trace.push(at(3_000), node, What::FaultEnds { family: "N11", line: ended });
+        let cast = Cast::new(&plan, &trace);
+        let touched = |who| cast.is_touched(who, at(2_500), at(2_600));
+        assert_eq!([node, studio, phone, far].map(touched), [true, true, true, false]);
+        assert_eq!(cast.longest_outage(phone), Duration::from_secs(1));
+        assert!(!cast.is_touched(phone, at(3_100), at(9_000)), "it is over");
+    }
 }
