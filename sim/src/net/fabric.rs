@@ -1,6 +1,9 @@
 //! Fabric: all hosts, connections and what is on its way between them; a queue of events in
 //! simulated time, moved on by the world.
 
+mod dialing;
+mod faults;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io::{self, IoSlice};
@@ -15,22 +18,10 @@ use tokio::io::ReadBuf;
 
 use super::connection::{Connection, EndState, Opening};
 use super::nic::Nic;
-use super::pipe::Pipe;
 use super::{End, SimNet};
 use crate::landmark::{Landmark, Sight};
 use crate::link::Link;
-use crate::plan::Direction;
-use crate::random;
 use crate::time::SimTime;
-
-/// Connections that wait to be accepted, as a kernel's backlog bounds them.
-const BACKLOG_MAX: usize = 1024;
-
-/// What a socket takes before it says "later", where nobody asks for less.
-const SEND_BUFFER: usize = 1 << 20;
-
-/// How often a SYN is sent until nobody asks any longer.
-const SYNS_MAX: u32 = 7;
 
 const MESSAGE_OF_INJECTED_PANIC: &str = "a panic that the plan asked for";
 
@@ -228,244 +219,7 @@ impl Fabric {
 
     // What faults do.
 
-    /// From now on a host's line is another.
-    pub fn set_link(&self, host: HostId, link: &Link) {
-        self.with(|state| {
-            state.host(host).link = link.clone();
-            let up = state.up(host);
-            for id in state.on_line_of(host) {
-                state.change_path(id, up, link.up.clone(), link.window);
-                state.change_path(id, 1 - up, link.down.clone(), link.window);
-            }
-        });
-    }
-
-    /// Nothing passes on this host's line, or everything does again.
-    pub fn set_cut(&self, host: HostId, direction: Direction, is_cut: bool) {
-        self.with(|state| {
-            let ways: &[usize] = match direction {
-                Direction::Both => &[0, 1],
-                Direction::Up => &[0],
-                Direction::Down => &[1],
-            };
-            let up = state.up(host);
-            for &way in ways {
-                state.host(host).cuts[way] = is_cut;
-                for id in state.on_line_of(host) {
-                    state.set_cut(id, if up == 0 { way } else { 1 - way }, is_cut);
-                }
-            }
-        });
-    }
-
-    /// A box on the way forgets the connections on a host's line.
-    pub fn forget(&self, host: HostId) {
-        self.with(|state| {
-            for id in state.on_line_of(host) {
-                let Some(connection) = state.connections.get_mut(&id) else { continue };
-                connection.pipes.iter_mut().for_each(|pipe| pipe.is_forgotten = true);
-            }
-        });
-    }
-
-    /// A box on the way resets the connections on a host's line.
-    pub fn reset_all(&self, host: HostId) {
-        self.with(|state| state.on_line_of(host).into_iter().for_each(|id| state.reset(id)));
-    }
-
-    /// The node's task of each of this dialer's connections panics at its next read.
-    pub fn panic_at_next_read(&self, host: HostId) {
-        self.with(|state| {
-            for id in state.on_line_of(host) {
-                let Some(connection) = state.connections.get_mut(&id) else { continue };
-                connection.panics = true;
-                let wakers: Vec<_> = connection.pipes[0].reader.take().into_iter().collect();
-                state.wakers.extend(wakers);
-            }
-        });
-    }
-
-    /// Bounds what leaves a host, in bits per second.
-    pub fn set_egress(&self, host: HostId, rate: Option<u64>) {
-        self.with(|state| {
-            state.host(host).nic.set_rate(rate);
-            let ids: Vec<_> = state.connections.keys().copied().collect();
-            ids.into_iter().for_each(|id| {
-                state.pump(Way { id, from: End::Dialer });
-                state.pump(Way { id, from: End::Acceptor });
-            });
-            state.turn(host);
-        });
-    }
-
-    /// The host's machine has no power, or has it again.
-    pub fn set_dark(&self, host: HostId, is_dark: bool) {
-        self.with(|state| state.host(host).is_dark = is_dark);
-    }
-
-    /// The host's program stands still, or goes on.
-    pub fn set_frozen(&self, host: HostId, is_frozen: bool) {
-        self.with(|state| {
-            state.host(host).is_frozen = is_frozen;
-            if !is_frozen {
-                state.wake_host(host);
-            }
-        });
-    }
-
-    /// The host's program is dead: its system closes all its connections, in order of their age.
-    ///
-    /// Destructors would close them too, in an order that depends on what other threads do: tokio
-    /// numbers the tasks of a whole process.
-    pub fn close_all(&self, host: HostId) {
-        self.with(|state| {
-            let ids: Vec<_> = state.connections.keys().copied().collect();
-            for id in ids {
-                for end in [End::Dialer, End::Acceptor] {
-                    let is_here = |known: &Connection| known.host(end) == host;
-                    if state.connections.get(&id).is_some_and(is_here) {
-                        state.close(id, end);
-                    }
-                }
-            }
-        });
-    }
-
-    /// Connects to the host are refused, or not.
-    pub fn set_refuses(&self, host: HostId, refuses: bool) {
-        self.with(|state| state.host(host).refuses = refuses);
-    }
-
-    /// Connects to the host hang, or do not.
-    pub fn set_hangs(&self, host: HostId, hangs: bool) {
-        self.with(|state| state.host(host).hangs = hangs);
-    }
-
     // What programs do.
-
-    pub(super) fn next_address(&self, host: HostId) -> SocketAddr {
-        let mut state = self.lock();
-        let port = &mut state.host(host).next_port;
-        *port = port.checked_add(1).unwrap_or(1025);
-        let [_, high, middle, low] = host.0.to_be_bytes();
-        SocketAddr::from(([10, high, middle, low], *port))
-    }
-
-    pub(super) fn listen(&self, host: HostId, port: u16) -> io::Result<()> {
-        let mut state = self.lock();
-        let listeners = &mut state.host(host).listeners;
-        if listeners.contains_key(&port) {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        listeners.insert(port, Listener::default());
-        Ok(())
-    }
-
-    pub(super) fn unlisten(&self, host: HostId, port: u16) {
-        self.with(|state| {
-            let listener = state.host(host).listeners.remove(&port);
-            for id in listener.into_iter().flat_map(|listener| listener.backlog) {
-                state.close(id, End::Acceptor);
-            }
-        });
-    }
-
-    pub(super) fn poll_accept(
-        &self,
-        host: HostId,
-        port: u16,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(ConnectionId, SocketAddr)>> {
-        let mut state = self.lock();
-        let is_frozen = state.host(host).is_frozen;
-        let Some(listener) = state.host(host).listeners.get_mut(&port) else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let arrived = if is_frozen { None } else { listener.backlog.pop_front() };
-        let Some(id) = arrived else {
-            listener.waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        let from = state.connections.get(&id).map(|connection| connection.from);
-        Poll::Ready(
-            from.map(|from| (id, from)).ok_or_else(|| io::ErrorKind::ConnectionReset.into()),
-        )
-    }
-
-    pub(super) fn dial(
-        &self,
-        host: HostId,
-        from: SocketAddr,
-        to: &str,
-        port: u16,
-    ) -> io::Result<ConnectionId> {
-        self.with(|state| {
-            let acceptor = state.hosts.iter().position(|host| host.name == to);
-            let Some(acceptor) = acceptor.map(|index| HostId(index as u32)) else {
-                return Err(io::Error::new(io::ErrorKind::NotFound, format!("no host {to}")));
-            };
-            let id = ConnectionId(state.next_id);
-            state.next_id += 1;
-            // Whose line it is, and what goes up it.
-            let owner = if state.host(acceptor).has_line { acceptor } else { host };
-            let (link, mut cuts) = (state.host(owner).link.clone(), state.host(owner).cuts);
-            let window = link.window;
-            let (mut up, mut down) = (link.up, link.down);
-            if owner == acceptor {
-                state.dials.push((host, acceptor, from));
-                std::mem::swap(&mut up, &mut down);
-                cuts.reverse();
-            }
-            let purpose = format!("{}/{}", state.host(host).name, from.port());
-            let pipe = |path, name| {
-                let mut random = random::stream(state.seed, &format!("{purpose}/{name}"));
-                let lens = state.send_buffers.clone();
-                let send_buffer = lens.map_or(SEND_BUFFER, |lens| random.usize(lens));
-                Pipe::new(path, window, send_buffer, random)
-            };
-            let mut pipes = [pipe(up, "up"), pipe(down, "down")];
-            for (pipe, is_cut) in pipes.iter_mut().zip(cuts) {
-                if is_cut {
-                    pipe.cut(state.now);
-                }
-            }
-            state.connections.insert(
-                id,
-                Connection {
-                    hosts: [host, acceptor],
-                    from,
-                    port,
-                    opening: Opening::Dialing,
-                    syns: 0,
-                    dialer: None,
-                    ends: [EndState::Open; 2],
-                    pipes,
-                    panics: false,
-                },
-            );
-            state.send_syn(id);
-            Ok(id)
-        })
-    }
-
-    pub(super) fn poll_connected(
-        &self,
-        id: ConnectionId,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut state = self.lock();
-        let Some(connection) = state.connections.get_mut(&id) else {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        };
-        match connection.opening {
-            Opening::Open => Poll::Ready(Ok(())),
-            Opening::Refused => Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into())),
-            Opening::Dialing => {
-                connection.dialer = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
 
     pub(super) fn set_unsent_max(&self, id: ConnectionId, end: End, max: usize) {
         if let Some(connection) = self.lock().connections.get_mut(&id) {
@@ -574,26 +328,6 @@ impl State {
         usize::from(self.host(host).has_line)
     }
 
-    fn on_line_of(&self, host: HostId) -> Vec<ConnectionId> {
-        let owner = |[dialer, acceptor]: [HostId; 2]| match self.hosts[acceptor.0 as usize].has_line
-        {
-            true => acceptor,
-            false => dialer,
-        };
-        let of_host =
-            |(_, connection): &(&ConnectionId, &Connection)| owner(connection.hosts) == host;
-        self.connections.iter().filter(of_host).map(|(id, _)| *id).collect()
-    }
-
-    fn wake_host(&mut self, host: HostId) {
-        let of_host = |connection: &&mut Connection| connection.hosts.contains(&host);
-        let wakers: Vec<_> =
-            self.connections.values_mut().filter(of_host).flat_map(Connection::wakers).collect();
-        self.wakers.extend(wakers);
-        let listeners = self.hosts[host.0 as usize].listeners.values_mut();
-        self.wakers.extend(listeners.filter_map(|listener| listener.waker.take()));
-    }
-
     fn complain(&mut self, result: Result<(), String>, id: ConnectionId) {
         if let Err(complaint) = result {
             self.complaints.push(format!("connection {}: {complaint}", id.0));
@@ -614,56 +348,6 @@ impl State {
     }
 
     // Opening.
-
-    fn send_syn(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.syns += 1;
-        let delay = connection.pipes[0].path.delay;
-        let at = self.now + delay;
-        self.schedule(at, Event::Syn(id));
-    }
-
-    fn syn(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        let (acceptor, port, syns) = (connection.hosts[1], connection.port, connection.syns);
-        let has_given_up = connection.ends[End::Dialer as usize] != EndState::Open;
-        let is_cut = connection.pipes.iter().any(|pipe| pipe.cut_since.is_some());
-        let back = connection.pipes[1].path.delay;
-        let host = self.host(acceptor);
-        let is_listening = !host.refuses && host.listeners.contains_key(&port);
-        let has_room =
-            host.listeners.get(&port).is_none_or(|listener| listener.backlog.len() < BACKLOG_MAX);
-        if is_cut || host.is_dark || host.hangs || !has_room || (has_given_up && syns > 1) {
-            // Nobody answers. It is sent again after 1 s, then 2, then 4, if somebody waits.
-            let Some(connection) = self.connections.get_mut(&id) else { return };
-            if syns < SYNS_MAX && !has_given_up {
-                connection.syns += 1;
-                let at = self.now + Duration::from_secs(1 << (syns - 1));
-                self.schedule(at, Event::Syn(id));
-            } else {
-                connection.ends[End::Acceptor as usize] = EndState::Reset;
-                self.forget_if_over(id);
-            }
-            return;
-        }
-        if is_listening && let Some(listener) = self.host(acceptor).listeners.get_mut(&port) {
-            listener.backlog.push_back(id);
-            let waker = listener.waker.take();
-            self.wakers.extend(waker);
-        }
-        let at = self.now + back;
-        self.schedule(at, Event::SynAnswer(id, is_listening));
-    }
-
-    fn syn_answer(&mut self, id: ConnectionId, stands: bool) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.opening = if stands { Opening::Open } else { Opening::Refused };
-        if !stands {
-            connection.ends[End::Acceptor as usize] = EndState::Reset;
-        }
-        let waker = connection.dialer.take();
-        self.wakers.extend(waker);
-    }
 
     // Bytes.
 
@@ -1004,38 +688,6 @@ impl State {
     }
 
     // Links.
-
-    fn change_path(&mut self, id: ConnectionId, way: usize, path: crate::link::Path, window: u64) {
-        let now = self.now;
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let pipe = &mut connection.pipes[way];
-        (pipe.path, pipe.window) = (path, window);
-        let restarted = pipe.restart_service(now).map(|at| (at, pipe.service));
-        if let Some((at, service)) = restarted {
-            self.schedule(at, Event::Served(id, way, service));
-        }
-        self.carry(Way { id, from: end(way) });
-        self.pump(Way { id, from: end(way) });
-    }
-
-    fn set_cut(&mut self, id: ConnectionId, way: usize, is_cut: bool) {
-        let now = self.now;
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let pipe = &mut connection.pipes[way];
-        if is_cut {
-            pipe.cut(now);
-            return;
-        }
-        pipe.heal(now);
-        let restarted = pipe.restart_service(now).map(|at| (at, pipe.service));
-        let dues: Vec<_> = pipe.flights.iter().map(|flight| flight.due).collect();
-        if let Some((at, service)) = restarted {
-            self.schedule(at, Event::Served(id, way, service));
-        }
-        dues.into_iter().for_each(|at| self.schedule(at, Event::Landed(id, way)));
-        self.carry(Way { id, from: end(way) });
-        self.pump(Way { id, from: end(way) });
-    }
 }
 
 fn end(way: usize) -> End {
