@@ -70,15 +70,19 @@ mod tests {
 
     #[test]
     fn a_message_received_in_one_piece_is_one_run_of_the_same_memory() {
-        let mut wire = BytesMut::new();
-        ChunkWriter::new().write(header(6, 0), &[5; 10_000], &mut wire);
-        let mut input = wire.freeze();
-        let (start, end) = (input.as_ptr() as usize, input.as_ptr() as usize + input.len());
-        let message = ChunkReader::new(ChunkLimits::default()).read(&mut input).unwrap().unwrap();
-        assert_eq!(message.payload.run_count(), 1);
-        for slice in message.payload.slices() {
-            let at = slice.as_ptr() as usize;
-            assert!((start..end).contains(&at), "a payload byte was copied");
+        // Headers of one byte between its chunks, of two and three, and with the timestamp again.
+        for (csid, ms) in [(6, 0), (100, 0), (400, 0), (6, 1 << 24)] {
+            let mut wire = BytesMut::new();
+            ChunkWriter::new().write(header(csid, ms), &[5; 10_000], &mut wire);
+            let mut input = wire.freeze();
+            let (start, end) = (input.as_ptr() as usize, input.as_ptr() as usize + input.len());
+            let mut reader = ChunkReader::new(ChunkLimits::default());
+            let message = reader.read(&mut input).unwrap().unwrap();
+            assert_eq!(message.payload.run_count(), 1, "chunk stream {csid} at {ms} ms");
+            for slice in message.payload.slices() {
+                let at = slice.as_ptr() as usize;
+                assert!((start..end).contains(&at), "a payload byte was copied");
+            }
         }
     }
 

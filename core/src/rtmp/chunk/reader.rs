@@ -90,7 +90,7 @@ pub struct ChunkReader {
     ropes: RopePool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum State {
     Header,
     /// Inside a chunk of `streams[index]`, with `left` bytes of it to come.
@@ -151,11 +151,10 @@ struct PayloadEnd {
     is_message: bool,
 }
 
-/// Chunks of one message that follow each other in the input; becomes one run of its rope.
-#[derive(Clone, Copy)]
+/// Chunks of one message that follow each other from the front of the input on; becomes one run of
+/// its rope.
 struct Run {
     index: usize,
-    start: usize,
     end: usize,
     first: usize,
     stride: usize,
@@ -195,59 +194,60 @@ impl ChunkReader {
     /// Set Chunk Size and Abort have taken effect when they are returned. After an error the
     /// connection is of no further use.
     pub fn read(&mut self, input: &mut Bytes) -> Result<Option<Message>, ChunkError> {
-        // Offsets into `input`. Slices of it are taken as late as possible: one per run.
-        let mut at = 0;
-        let mut run: Option<Run> = None;
         loop {
-            match self.state {
+            let message = match self.state {
+                _ if input.is_empty() => return self.check_buffered().map(|()| None),
                 State::Header => {
-                    let Some(header) = self.take_header(input, at)? else {
-                        self.close_run(input, run);
+                    let Some(header) = self.take_header(input)? else {
                         self.consume(input, input.len());
                         return self.check_buffered().map(|()| None);
                     };
-                    at += header.len;
-                    // The run goes on if nothing but a header like the last one lies between.
-                    let goes_on = run.as_mut().is_some_and(|run| {
-                        header.fmt == 3
-                            && header.index == Some(run.index)
-                            && run.resume(at, header.len, self.chunk_size)
-                    });
-                    if !goes_on {
-                        self.close_run(input, run.take());
-                    }
-                    let offset = self.offset + at as u64;
+                    let offset = self.offset + header.len as u64;
                     let index = self.apply_header(&header, offset)?;
-                    if self.is_whole(index, &header, input.len() - at) {
-                        let message = self.take_whole(index, &header, input, at);
-                        self.apply(&message)?;
-                        return Ok(Some(message));
+                    if !self.is_whole(index, &header, input.len() - header.len) {
+                        let left = self.begin_chunk(index, &header, offset);
+                        self.state = State::Payload { index, left };
+                        self.consume(input, header.len);
+                        continue;
                     }
-                    let chunk_len = self.begin_chunk(index, &header, offset);
-                    self.state = State::Payload { index, left: chunk_len };
+                    self.take_whole(index, &header, input)
                 }
-                State::Payload { index, left } => {
-                    let run = run.get_or_insert_with(|| Run::new(index, at));
-                    let end = self.take_payload(input, at, left, run);
-                    at = end.at;
-                    if end.is_message {
-                        self.state = State::Header;
-                        self.close_run(input, Some(*run));
-                        self.consume(input, at);
-                        let message = self.finish(index);
-                        self.apply(&message)?;
-                        return Ok(Some(message));
-                    }
-                    if end.left > 0 {
-                        self.state = State::Payload { index, left: end.left };
-                        self.close_run(input, Some(*run));
-                        self.consume(input, at);
-                        return self.check_buffered().map(|()| None);
-                    }
-                    self.state = State::Header;
-                }
-            }
+                State::Payload { index, left } => match self.take_chunks(input, index, left) {
+                    Some(message) => message,
+                    None if self.state == State::Header => continue,
+                    None => return self.check_buffered().map(|()| None),
+                },
+            };
+            self.apply(&message)?;
+            return Ok(Some(message));
         }
+    }
+
+    /// What is there of a chunk with `left` bytes to come, and of those behind it that go on with its
+    /// message at once. The message if it is complete; if not, the state says what comes next.
+    fn take_chunks(&mut self, input: &mut Bytes, index: usize, left: usize) -> Option<Message> {
+        // Offsets into `input`. Slices of it are taken as late as possible: one per run.
+        let mut run = Run::new(index);
+        let mut end = self.take_payload(input, 0, left, &mut run);
+        while end.left == 0 && !end.is_message {
+            // The run goes on if nothing but a header like the last one lies between.
+            let offset = self.offset + end.at as u64;
+            let Ok(Some(header)) = self.parse_header(&input[end.at..], offset) else { break };
+            let at = end.at + header.len;
+            let is_next = header.fmt == 3 && header.index == Some(index);
+            if !is_next || !run.resume(at, header.len, self.chunk_size) {
+                break;
+            }
+            let left = self.begin_chunk(index, &header, offset);
+            end = self.take_payload(input, at, left, &mut run);
+        }
+        self.close_run(input, run);
+        self.consume(input, end.at);
+        self.state = match end.left {
+            0 => State::Header,
+            left => State::Payload { index, left },
+        };
+        end.is_message.then(|| self.finish(index))
     }
 
     /// Payload from `at` on in `input`, of a chunk that has `left` bytes to come; and of those
@@ -275,29 +275,40 @@ impl ChunkReader {
             if !goes_on {
                 return PayloadEnd { at, left, is_message };
             }
+            let unread = message_len - unfinished.received;
+            let whole = whole_chunks(&input[at..], chunk_size, unread / chunk_size);
             at += 1;
-            left = chunk_size.min(message_len - unfinished.received);
+            if whole > 0 {
+                let len = whole * chunk_size;
+                run.extend_chunks(whole, chunk_size);
+                at += len + whole - 1;
+                unfinished.received += len;
+            } else {
+                left = chunk_size.min(unread);
+            }
         }
     }
 
-    /// A header from `at` on in `input`, or from what was cut off before plus all of `input`. `len`
-    /// of it is what it takes of `input`. `None`: the rest of `input` is part of a header that goes
-    /// on.
-    fn take_header(
-        &mut self,
-        input: &mut Bytes,
-        at: usize,
-    ) -> Result<Option<ChunkHeader>, ChunkError> {
+    /// A header from the front of `input`, or from what was cut off before plus all of `input`. `len`
+    /// of it is what it takes of `input`. `None`: all of `input` is part of a header that goes on.
+    #[inline(always)]
+    fn take_header(&mut self, input: &mut Bytes) -> Result<Option<ChunkHeader>, ChunkError> {
+        if self.cut.len == 0
+            && let Some(header) = self.parse_header(input, self.offset)?
+        {
+            return Ok(Some(header));
+        }
+        self.take_cut_header(input)
+    }
+
+    /// One that what was received ends in, or begins in.
+    #[cold]
+    fn take_cut_header(&mut self, input: &mut Bytes) -> Result<Option<ChunkHeader>, ChunkError> {
         let cut = self.cut.len;
-        let rest = &input[at..];
-        let offset = self.offset + (at as u64) - (cut as u64);
-        if cut == 0 {
-            if let Some(header) = self.parse_header(rest, offset)? {
-                return Ok(Some(header));
-            }
-        } else {
-            let take = rest.len().min(HEADER_LEN_MAX - cut);
-            self.cut.bytes[cut..cut + take].copy_from_slice(&rest[..take]);
+        if cut > 0 {
+            let offset = self.offset - cut as u64;
+            let take = input.len().min(HEADER_LEN_MAX - cut);
+            self.cut.bytes[cut..cut + take].copy_from_slice(&input[..take]);
             if let Some(header) = self.parse_header(&self.cut.bytes[..cut + take], offset)? {
                 self.cut.len = 0;
                 // What could have been a repeated timestamp turned out to be payload, or even the
@@ -305,19 +316,20 @@ impl ChunkReader {
                 let again = &self.cut.bytes[header.len.min(cut)..cut];
                 if !again.is_empty() {
                     self.offset -= again.len() as u64;
-                    *input = [again, rest].concat().into();
+                    *input = [again, input].concat().into();
                     rope::count_copied(input.len());
                 }
                 return Ok(Some(ChunkHeader { len: header.len.saturating_sub(cut), ..header }));
             }
         }
         // Not even all of it made a header, so it is shorter than the longest one.
-        self.cut.bytes[cut..cut + rest.len()].copy_from_slice(rest);
-        self.cut.len = cut + rest.len();
+        self.cut.bytes[cut..cut + input.len()].copy_from_slice(input);
+        self.cut.len = cut + input.len();
         Ok(None)
     }
 
     /// A header from the front of `input`, whose first byte is that at `offset`.
+    #[inline(always)]
     fn parse_header(&self, input: &[u8], offset: u64) -> Result<Option<ChunkHeader>, ChunkError> {
         let Some((&first, _)) = input.split_first() else { return Ok(None) };
         let fmt = first >> 6;
@@ -423,25 +435,12 @@ impl ChunkReader {
     }
 
     /// Nearly every message is one: it is never unfinished.
-    fn take_whole(
-        &mut self,
-        index: usize,
-        header: &ChunkHeader,
-        input: &mut Bytes,
-        at: usize,
-    ) -> Message {
+    fn take_whole(&mut self, index: usize, header: &ChunkHeader, input: &mut Bytes) -> Message {
         let stream = &mut self.streams[index];
         stream.begin_message(header);
-        let end = at + header.message_len;
-        let payload = if end == input.len() {
-            let mut last = std::mem::take(input);
-            last.advance(at);
-            last
-        } else {
-            let payload = input.slice(at..end);
-            input.advance(end);
-            payload
-        };
+        let end = header.len + header.message_len;
+        let mut payload = input.split_to(end);
+        payload.advance(header.len);
         self.offset += end as u64;
         stream.message(payload.into())
     }
@@ -488,11 +487,9 @@ impl ChunkReader {
         Ok(self.streams.len() - 1)
     }
 
-    fn close_run(&mut self, input: &Bytes, run: Option<Run>) {
-        if let Some(run) = run
-            && let Some(unfinished) = &mut self.streams[run.index].unfinished
-        {
-            let bytes = input.slice(run.start..run.end);
+    fn close_run(&mut self, input: &Bytes, run: Run) {
+        if let Some(unfinished) = &mut self.streams[run.index].unfinished {
+            let bytes = input.slice(..run.end);
             unfinished.rope.push_run(
                 &self.ropes,
                 bytes,
@@ -592,9 +589,17 @@ impl ChunkStream {
     }
 }
 
+/// How many of the chunks at the front of `input`, at most `max`, are there in full and have the
+/// first one's header, which is one byte. Of small chunks a message has hundreds: this is what each
+/// of them costs.
+fn whole_chunks(input: &[u8], chunk_size: usize, max: usize) -> usize {
+    let chunks = input.chunks_exact(1 + chunk_size).take(max);
+    chunks.take_while(|chunk| chunk.first() == input.first()).count()
+}
+
 impl Run {
-    fn new(index: usize, at: usize) -> Self {
-        Self { index, start: at, end: at, first: 0, stride: 0, gap: 0, payload_len: 0 }
+    fn new(index: usize) -> Self {
+        Self { index, end: 0, first: 0, stride: 0, gap: 0, payload_len: 0 }
     }
 
     /// Whether a chunk whose payload begins at `at`, behind a header of `header_len` bytes,
@@ -610,6 +615,12 @@ impl Run {
         }
         self.end = at;
         true
+    }
+
+    /// By `count` chunks of which the first one's header is in the run already.
+    fn extend_chunks(&mut self, count: usize, chunk_size: usize) {
+        self.end += count * (1 + chunk_size) - 1;
+        self.payload_len += count * chunk_size;
     }
 
     fn extend(&mut self, len: usize) {
