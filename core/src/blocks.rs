@@ -27,13 +27,15 @@ impl Sink for Vec<u8> {
 /// How large blocks are and how many of them are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockLimits {
-    /// Length of the first block in bytes. Blocks grow fourfold up to `block_len`, so that a
-    /// connection that only says hello costs a page.
+    /// Length of the first block in bytes, and of the smallest: a connection that only says hello
+    /// costs a page.
     pub first_block_len: usize,
-    /// Length of a block in bytes, once bytes flow.
+    /// Length of the largest block in bytes. Blocks become four times as long where half of one was
+    /// taken at once, and a quarter where never more than a 64th was: a slice keeps all of its block,
+    /// so that a stream of little in large blocks would keep more than it is.
     pub block_len: usize,
-    /// Blocks waiting for their slices to be dropped, at most. Past it a block is not waited for:
-    /// it is freed with its last slice, and the next one is allocated.
+    /// What waits for its slices to be dropped, at most, in blocks of `block_len`. Past it a block is
+    /// not waited for: it is freed with its last slice, and the next one is allocated.
     pub waiting_blocks_max: usize,
 }
 
@@ -126,18 +128,28 @@ pub struct BlockPool {
     limits: BlockLimits,
     /// What is in it was received and not yet taken.
     current: BytesMut,
-    /// Length of the next block to allocate.
-    next_len: usize,
-    /// Blocks of `block_len`, of each an empty slice behind its last byte: a slice can tell whether
-    /// it is the last one, which a buffer cannot.
-    waiting: VecDeque<Bytes>,
     current_len: usize,
+    /// The most that was taken of the current block at once, in bytes.
+    most_taken: usize,
+    /// Length of the next block.
+    next_len: usize,
+    waiting: VecDeque<Waiting>,
+    /// Bytes of those that wait, and of those of them that could not be used again when one was
+    /// looked for.
+    waiting_len: usize,
+    pinned_len: usize,
     counters: BlockCounters,
-    /// Of those that wait, how many could not be used again when one was looked for.
-    pinned: usize,
     /// Where to tell it, and what was told.
     totals: Option<Arc<BlockTotals>>,
     told: BlockCounters,
+}
+
+/// A block that is full.
+struct Waiting {
+    /// An empty slice behind its last byte: a slice can tell whether it is the last one, which a
+    /// buffer cannot.
+    end: Bytes,
+    len: usize,
 }
 
 impl BlockPool {
@@ -146,11 +158,13 @@ impl BlockPool {
         Self {
             limits,
             current: BytesMut::new(),
+            current_len: 0,
+            most_taken: 0,
             next_len: limits.first_block_len.clamp(1, limits.block_len),
             waiting: VecDeque::new(),
-            current_len: 0,
+            waiting_len: 0,
+            pinned_len: 0,
             counters: BlockCounters::default(),
-            pinned: 0,
             totals: None,
             told: BlockCounters::default(),
         }
@@ -176,7 +190,7 @@ impl BlockPool {
     /// acknowledgements. If more comes, blocks grow again. What was received has to be taken before.
     pub fn rest(&mut self) {
         assert!(self.current.is_empty(), "what was received and not taken would be lost");
-        (self.current, self.current_len) = (BytesMut::new(), 0);
+        (self.current, self.current_len, self.most_taken) = (BytesMut::new(), 0, 0);
         self.next_len = REST_LEN.min(self.limits.block_len);
         self.tell();
     }
@@ -206,6 +220,7 @@ impl BlockPool {
 
     /// Takes what was received since the last call. The slices of it pin their block.
     pub fn take_received(&mut self) -> Bytes {
+        self.most_taken = self.most_taken.max(self.current.len());
         self.current.split().freeze()
     }
 
@@ -214,13 +229,13 @@ impl BlockPool {
     ///
     /// The current block starts over if it happens to be free: there is no other way to ask.
     pub fn counters(&mut self) -> BlockCounters {
-        let block_len = self.limits.block_len;
         let held = self.held();
-        let pinned = self.waiting.iter().filter(|block| !block.is_unique()).count();
+        let pinned = self.waiting.iter().filter(|block| !block.end.is_unique());
+        let pinned_len: usize = pinned.map(|block| block.len).sum();
         // A block with bytes in it is in use, whoever else has slices of it.
         let is_free = self.current.is_empty() && self.current.try_reclaim(self.current_len);
         BlockCounters {
-            pinned_bytes: pinned * block_len + if is_free { 0 } else { self.current_len },
+            pinned_bytes: pinned_len + if is_free { 0 } else { self.current_len },
             ..held
         }
     }
@@ -228,8 +243,8 @@ impl BlockPool {
     fn held(&self) -> BlockCounters {
         BlockCounters {
             held_blocks: self.waiting.len() + usize::from(self.current_len > 0),
-            held_bytes: self.waiting.len() * self.limits.block_len + self.current_len,
-            pinned_bytes: self.pinned * self.limits.block_len,
+            held_bytes: self.waiting_len + self.current_len,
+            pinned_bytes: self.pinned_len,
             ..self.counters
         }
     }
@@ -242,62 +257,75 @@ impl BlockPool {
     }
 
     fn replace_current(&mut self) {
-        // Nobody reads from it any more: start over where it began. It need not grow, either, for
-        // one whose last read left room in it.
-        let suffices = self.current_len >= self.next_len || self.room() > 0;
-        if suffices && self.current.try_reclaim(self.current_len) {
+        self.adapt();
+        // Nobody reads from it any more: start over where it began.
+        if self.current_len == self.next_len && self.current.try_reclaim(self.current_len) {
             self.counters.reclaimed += 1;
             return;
         }
         let full = std::mem::take(&mut self.current);
-        // The small first blocks are not kept.
-        if self.current_len == self.limits.block_len {
-            self.wait_for(full.freeze());
-        }
-        match self.reclaim() {
-            Some(block) => (self.current, self.current_len) = (block, self.limits.block_len),
-            None => self.allocate(),
-        }
+        self.wait_for(Waiting { end: full.freeze(), len: self.current_len });
+        self.current = self.reclaim().unwrap_or_else(|| {
+            self.counters.allocated += 1;
+            BytesMut::with_capacity(self.next_len)
+        });
+        self.current_len = self.next_len;
     }
 
-    fn wait_for(&mut self, full: Bytes) {
-        if self.waiting.len() >= self.limits.waiting_blocks_max {
+    /// How long the next block is, by what was taken of the one that is used up.
+    fn adapt(&mut self) {
+        let BlockLimits { first_block_len, block_len, .. } = self.limits;
+        let most_taken = std::mem::take(&mut self.most_taken);
+        if most_taken == 0 {
+            return;
+        }
+        self.next_len = match self.current_len {
+            len if most_taken >= len.div_ceil(2) => (len * 4).min(block_len),
+            len if most_taken < len / 64 && len > first_block_len => (len / 4).max(first_block_len),
+            len => len,
+        };
+    }
+
+    /// How long it is counts from when [`reclaim`](Self::reclaim) has looked at all that wait.
+    fn wait_for(&mut self, full: Waiting) {
+        if full.len == 0 {
+            return;
+        }
+        let BlockLimits { block_len, waiting_blocks_max, .. } = self.limits;
+        if self.waiting_len + full.len > waiting_blocks_max.saturating_mul(block_len) {
             self.counters.past_bound += 1;
             return;
         }
         self.waiting.push_back(full);
     }
 
-    /// A block whose slices are all gone. Beyond the one that is needed, as many are kept as are
+    /// A block as long as is needed whose slices are all gone. Beyond it, as many are kept as are
     /// still in use; the rest is freed, so that memory follows the stream down as well as up.
     fn reclaim(&mut self) -> Option<BytesMut> {
-        let mut found = None;
-        let mut free = 0;
-        let mut pinned = 0;
+        let len = self.next_len;
+        let (mut found, mut free, mut pinned) = (None, 0, 0);
+        (self.waiting_len, self.pinned_len) = (0, 0);
         self.waiting.retain_mut(|block| {
-            if !block.is_unique() {
+            let is_pinned = !block.end.is_unique();
+            if is_pinned {
                 pinned += 1;
-                return true;
-            }
-            if found.is_none() {
-                found = Some(std::mem::take(block));
+                self.pinned_len += block.len;
+            } else if block.len != len {
                 return false;
+            } else if found.is_none() {
+                found = Some(std::mem::take(&mut block.end));
+                return false;
+            } else {
+                free += 1;
             }
-            free += 1;
-            free <= pinned + 1
+            let is_kept = is_pinned || free <= pinned + 1;
+            self.waiting_len += if is_kept { block.len } else { 0 };
+            is_kept
         });
-        self.pinned = pinned;
         let mut block = found?.try_into_mut().expect("it was the last slice, and it is ours");
-        assert!(block.try_reclaim(self.limits.block_len), "the last slice has the whole block");
+        assert!(block.try_reclaim(len), "the last slice has the whole block");
         self.counters.reclaimed += 1;
         Some(block)
-    }
-
-    fn allocate(&mut self) {
-        self.current_len = self.next_len;
-        self.current = BytesMut::with_capacity(self.current_len);
-        self.next_len = (self.next_len * 4).min(self.limits.block_len);
-        self.counters.allocated += 1;
     }
 }
 
@@ -364,8 +392,47 @@ mod tests {
             }
         }
         let counters = pool.counters();
-        assert!(counters.allocated <= 12, "{counters:?}");
+        assert!(counters.allocated <= 20, "{counters:?}");
         assert_eq!(counters.past_bound, 0);
+        assert!(counters.held_bytes < 300_000, "to keep 200,000: {counters:?}");
+    }
+
+    #[test]
+    fn blocks_are_as_long_as_what_is_taken_at_once_asks_for() {
+        let mut pool = BlockPool::new(limits());
+        let mut settled = |n: usize| {
+            (0..1_000).for_each(|_| drop(receive(&mut pool, n)));
+            let allocated = pool.counters().allocated;
+            (0..1_000).for_each(|_| drop(receive(&mut pool, n)));
+            assert_eq!(pool.counters().allocated, allocated, "takes of {n}");
+            pool.counters().held_bytes >> 10
+        };
+        // Up at half a block, down below a 64th.
+        assert_eq!(
+            [100, 600, 3_000, 1_100, 9_000, 1_100].map(&mut settled),
+            [1, 4, 16, 16, 64, 64]
+        );
+        assert_eq!([1_000, 250, 50, 8].map(&mut settled), [16, 4, 1, 1]);
+    }
+
+    #[test]
+    fn blocks_of_another_length_go_when_their_slices_have_gone() {
+        let totals = Arc::new(BlockTotals::default());
+        let mut pool = BlockPool::counted(limits(), totals.clone());
+        let mut held: Vec<_> = (0..40).map(|_| receive(&mut pool, 3_000)).collect();
+        held.extend((0..4).map(|_| receive(&mut pool, 60_000)));
+        // Ten of 16 KiB among them, and the current one, which nobody has asked yet.
+        let (told, pinned) = (totals.counters().pinned_bytes, pool.counters().pinned_bytes);
+        assert_eq!(told + limits().block_len, pinned, "{:?}", pool.counters());
+        assert!(pinned > 10 * (16 << 10), "{:?}", pool.counters());
+        drop(held);
+        let mut last = receive(&mut pool, 60_000);
+        for _ in 0..20 {
+            last = receive(&mut pool, 60_000);
+        }
+        let counters = pool.counters();
+        assert_eq!(counters.held_bytes % limits().block_len, 0, "{counters:?}");
+        assert!(counters.held_blocks <= 4, "{counters:?}, {} bytes", last.len());
     }
 
     #[test]
@@ -374,7 +441,7 @@ mod tests {
         let held: Vec<_> = (0..200).map(|_| receive(&mut pool, 16 << 10)).collect();
         let counters = pool.counters();
         assert!(counters.past_bound > 0, "{counters:?}");
-        assert!(counters.held_blocks <= 9, "{counters:?}");
+        assert!(counters.held_bytes <= 9 * limits().block_len, "{counters:?}");
         drop(held);
     }
 
@@ -459,7 +526,8 @@ mod tests {
         assert_eq!(told.allocated, sum(|c| c.allocated, &mut pools));
         assert_eq!(told.past_bound, sum(|c| c.past_bound, &mut pools));
         assert!(told.past_bound > 0 && told.pinned_bytes >= 8 * limits().block_len, "{told:?}");
-        assert_eq!(totals.pool_bytes_max(), 9 * limits().block_len as u64);
+        let most = 8 * limits().block_len as u64..=9 * limits().block_len as u64;
+        assert!(most.contains(&totals.pool_bytes_max()), "{}", totals.pool_bytes_max());
         drop(held);
         drop(pools);
         let told = totals.counters();
