@@ -141,9 +141,10 @@ pub struct Policy {
     pub backlog_ms_max: u64,
     /// What happens beyond that.
     pub overflow: Overflow,
-    /// Whether it is given what nobody can decode, as its keyframe or its sequence header was never
-    /// published: for a recorder of all that came, not for players.
-    pub undecodable: bool,
+    /// Whether it writes down all that came, and is in no hurry. It is given what nobody can decode,
+    /// too, as its keyframe or its sequence header was never published; and while nobody else takes
+    /// a stream, its publisher does as if nobody did.
+    pub witness: bool,
 }
 
 impl Default for Policy {
@@ -153,7 +154,7 @@ impl Default for Policy {
             backlog_bytes_max: 16 << 20,
             backlog_ms_max: 5_000,
             overflow: Overflow::SkipToKeyframe,
-            undecodable: false,
+            witness: false,
         }
     }
 }
@@ -391,6 +392,7 @@ impl Hub {
             coalesce,
             last_flush: None,
             flush_at: None,
+            rests: false,
             wake: Vec::new(),
         })
     }
@@ -431,14 +433,15 @@ impl Hub {
         peer: &str,
     ) -> Result<(SharedTopic, usize, Cursor), HubError> {
         let max = self.shared.limits.subscribers_max;
-        let (topic, (slot, cursor)) = self.with_topic(key, |topic| {
+        let (topic, (slot, cursor, publisher)) = self.with_topic(key, |topic| {
             let mut state = topic.lock();
             if state.subscriber_count() >= max {
                 return Err(HubError::TooManySubscribers { key: key.clone(), max });
             }
-            let slot = state.join(kind, peer.to_owned(), policy);
-            Ok((slot, Cursor::join(&state, start, policy)))
+            let (slot, publisher) = state.join(kind, peer.to_owned(), policy);
+            Ok((slot, Cursor::join(&state, start, policy), publisher))
         })?;
+        publisher.into_iter().for_each(Waker::wake);
         Ok((topic, slot, cursor))
     }
 
@@ -492,6 +495,7 @@ pub struct Publisher {
     coalesce: Duration,
     last_flush: Option<Instant>,
     flush_at: Option<Instant>,
+    rests: bool,
     /// Kept for its capacity.
     wake: Vec<Waker>,
 }
@@ -516,6 +520,34 @@ impl Publisher {
                 Some(self.last_flush.map_or(now, |last| (last + self.coalesce).max(now)));
         }
         Ok(())
+    }
+
+    /// Whether anybody takes what is pushed, witnesses apart.
+    pub fn is_awaited(&self) -> bool {
+        self.topic.lock().has_audience()
+    }
+
+    /// Says whether it leaves what comes where it is for a while. Then whoever begins to take the
+    /// stream wakes the task of the last [`poll_superseded`](Self::poll_superseded), and waits for
+    /// [`catch_up`](Self::catch_up) or a flush. `false` if it must not, because somebody came.
+    pub fn set_rests(&mut self, rests: bool) -> bool {
+        if self.rests != rests {
+            let mut state = self.topic.lock();
+            self.rests = rests && !state.has_audience();
+            if state.is_current(self.session) {
+                state.set_publisher_rests(self.rests);
+            }
+        }
+        self.rests == rests
+    }
+
+    /// All that has come so far is pushed: who joined meanwhile begins at its newest GOP, and not
+    /// at that of the last look.
+    pub fn catch_up(&mut self, now: Instant) {
+        if self.topic.lock().is_catching_up() {
+            self.flush_at = Some(now);
+            self.flush(now);
+        }
     }
 
     /// When to call [`flush`](Self::flush); `None` if nothing was pushed since the last time, or

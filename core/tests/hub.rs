@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "a clock to count from")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -326,7 +328,7 @@ fn sound_beside_pictures_that_nobody_can_decode_is_joined_as_sound_alone() {
 fn what_nobody_can_decode_is_given_to_recorders_only() {
     let hub = Hub::new(HubLimits::default());
     let mut early = hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "early").unwrap();
-    let everything = Policy { undecodable: true, ..Policy::default() };
+    let everything = Policy { witness: true, ..Policy::default() };
     let mut recorder = hub.subscribe(KEY.into(), Start::Gop, everything, "recorder").unwrap();
     let mut publisher = hub.publish(KEY.into(), "studio").unwrap();
     let now = Instant::now();
@@ -425,6 +427,94 @@ fn a_takeover_ends_the_first_publisher_and_a_refusal_the_second() {
     let mut first = Studio::new(&strict, 30, 100);
     assert!(strict.publish(KEY.into(), "second").is_err());
     first.frames(1);
+}
+
+#[test]
+fn a_publisher_that_rests_is_woken_and_who_woke_it_begins_with_what_it_had_left() {
+    struct Count(AtomicU32);
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let hub = Hub::new(HubLimits::default());
+    let mut studio = Studio::new(&hub, 30, 100);
+    let count = Arc::new(Count(AtomicU32::new(0)));
+    let waker = count.clone().into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let woken = || count.0.load(Ordering::Relaxed);
+    let join = || hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "sofa").unwrap();
+    assert!(studio.publisher.poll_superseded(&mut cx).is_pending());
+    studio.frames(29);
+    let mut early = join();
+    assert_eq!(woken(), 0);
+    assert_starts_decodable(&drain(&mut early));
+    assert!(studio.publisher.is_awaited());
+    drop(early);
+    assert!(!studio.publisher.is_awaited());
+    assert!(studio.publisher.set_rests(true));
+    let mut first = join();
+    assert_eq!(woken(), 1);
+    let mut second = join();
+    assert!(drain(&mut first).is_empty() && drain(&mut second).is_empty());
+    // Two more pictures, of which one is a keyframe; and nothing for one who comes behind them.
+    studio.frames(2);
+    for joiner in [&mut first, &mut second] {
+        let got = drain(joiner);
+        assert_starts_decodable(&got);
+        assert_eq!(tags(&got).iter().filter(|(number, _)| number.is_some()).count(), 2);
+    }
+    let mut third = join();
+    studio.publisher.catch_up(studio.now);
+    assert!(studio.publisher.set_rests(false));
+    assert!(!studio.publisher.set_rests(true), "not while there are those");
+    assert_starts_decodable(&drain(&mut third));
+    let before = woken();
+    assert_starts_decodable(&drain(&mut join()));
+    assert_eq!(woken(), before);
+}
+
+#[test]
+fn who_wakes_a_publisher_that_is_gone_is_told_of_its_end() {
+    let hub = Hub::new(HubLimits::default());
+    let mut studio = Studio::new(&hub, 30, 100);
+    studio.frames(10);
+    assert!(studio.publisher.set_rests(true));
+    let mut sofa = hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "sofa").unwrap();
+    assert!(drain(&mut sofa).is_empty());
+    studio.publisher.end();
+    assert!(matches!(sofa.next_delivery(), Some(Delivery::End)));
+}
+
+#[test]
+fn a_witness_is_no_audience() {
+    let hub = Hub::new(HubLimits::default());
+    let studio = Studio::new(&hub, 30, 100);
+    let policy = Policy { witness: true, ..Policy::default() };
+    let _witness = hub.subscribe(KEY.into(), Start::Gop, policy, "witness").unwrap();
+    assert!(!studio.publisher.is_awaited());
+    let _sofa = hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "sofa").unwrap();
+    assert!(studio.publisher.is_awaited());
+}
+
+#[test]
+fn a_stream_that_nobody_takes_is_its_newest_gop_and_history_begins_with_the_first_who_does() {
+    let hub = Hub::new(HubLimits::default());
+    let mut studio = Studio::new(&hub, 30, 1_000);
+    let held = || hub.topics()[0].ring_tags;
+    // A picture and a sound each, and not the headers before the first keyframe.
+    studio.frames(30);
+    assert_eq!(held(), 60);
+    studio.frames(1);
+    assert_eq!(held(), 2);
+    studio.frames(4);
+    let mut sofa = hub.subscribe(KEY.into(), Start::Gop, Policy::default(), "sofa").unwrap();
+    studio.frames(60);
+    assert_eq!(held(), 130, "from where it joined");
+    assert_starts_decodable(&drain(&mut sofa));
+    drop(sofa);
+    studio.frames(1);
+    assert_eq!(held(), 12, "from its newest keyframe, six pictures ago");
 }
 
 #[test]

@@ -194,6 +194,79 @@ fn viewers_against_publish_against_lag() {
     );
 }
 
+/// As a connection does: sleeps while nobody is there, and is woken by who comes.
+fn rest_and_publish(mut publisher: Publisher) {
+    let (bell, waker) = bell();
+    let now = Instant::now();
+    publisher.push(now, video(0, &[0x17, 0, 0, 0, 0, 1]), 0).unwrap();
+    publisher.push(now, video(0, &[0x17, 1, 0, 0, 0, 0]), 0).unwrap();
+    loop {
+        assert!(publisher.poll_superseded(&mut Context::from_waker(&waker)).is_pending());
+        publisher.catch_up(now);
+        if publisher.is_awaited() {
+            break;
+        }
+        if publisher.set_rests(true) {
+            bell.wait();
+        }
+    }
+    publisher.set_rests(false);
+    publish(publisher);
+}
+
+#[test]
+fn whoever_comes_while_the_publisher_rests_wakes_it_whenever_that_is() {
+    shuttle::check_random(
+        || {
+            let hub = hub();
+            let publisher = hub.publish(KEY.into(), "studio").unwrap();
+            let joiner = {
+                let hub = hub.clone();
+                thread::spawn(move || {
+                    take(hub.subscribe(KEY.into(), Start::Gop, policy(), "sofa").unwrap());
+                })
+            };
+            rest_and_publish(publisher);
+            joiner.join().unwrap();
+        },
+        2_000,
+    );
+}
+
+/// An encoder that falls silent: its connection is woken for everything from then on, and nothing
+/// is pushed that would be shown.
+#[test]
+fn whoever_comes_while_the_publisher_gets_up_is_not_left_waiting_for_a_tag() {
+    shuttle::check_random(
+        || {
+            let hub = hub();
+            let mut publisher = hub.publish(KEY.into(), "studio").unwrap();
+            let now = Instant::now();
+            publisher.push(now, video(0, &[0x17, 0, 0, 0, 0, 1]), 0).unwrap();
+            publisher.push(now, video(0, &[0x17, 1, 0, 0, 0, 0]), 0).unwrap();
+            let (bell, waker) = bell();
+            assert!(publisher.poll_superseded(&mut Context::from_waker(&waker)).is_pending());
+            let joiner = thread::spawn(move || {
+                let mut sofa = hub.subscribe(KEY.into(), Start::Gop, policy(), "sofa").unwrap();
+                let (wait, woken) = self::bell();
+                while sofa.poll_delivery(&mut Context::from_waker(&woken)).is_pending() {
+                    wait.wait();
+                }
+                waker.wake();
+                sofa
+            });
+            publisher.set_rests(true);
+            publisher.catch_up(now);
+            publisher.set_rests(false);
+            // Woken by whoever comes while it rests, or by who has been given something.
+            bell.wait();
+            publisher.catch_up(now);
+            drop(joiner.join().unwrap());
+        },
+        2_000,
+    );
+}
+
 #[test]
 fn a_takeover_has_one_winner_and_loses_no_viewer() {
     shuttle::check_random(

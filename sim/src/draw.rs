@@ -150,6 +150,7 @@ impl World {
             publishers: Vec::new(),
             keys: Vec::new(),
             viewers: Vec::new(),
+            is_segmented: false,
         }
         .all();
         if mix != CALM {
@@ -166,6 +167,8 @@ struct Draw<'a> {
     /// What each of them publishes.
     keys: Vec<String>,
     viewers: Vec<String>,
+    /// Whether somebody plays segments.
+    is_segmented: bool,
 }
 
 /// One of these.
@@ -186,6 +189,10 @@ impl Draw<'_> {
         }
         for index in 0..viewers {
             self.viewer(index);
+        }
+        // Where they are made for nobody, a stream has somebody who takes it all the time.
+        if !self.is_segmented && self.world.random("draw/segments").bool() {
+            self.world.set("hls.enabled=false");
         }
         if self.mix == CALM && shape.u32(..2) == 0 {
             self.world.draw_live_and_dead();
@@ -292,6 +299,7 @@ impl Draw<'_> {
         // A draw of its own: without it the others are as they were.
         let by_hls = self.world.random(&format!("draw/{name}/hls")).u32(..6) == 0;
         let player = if self.mix.hls && by_hls { Player::Hls } else { player };
+        self.is_segmented |= player == Player::Hls;
         // Two of three want the first stream.
         let stream = (random.usize(..3) / 2).min(self.keys.len() - 1);
         let (key, publisher) = (self.keys[stream].clone(), self.publishers[stream].clone());

@@ -191,7 +191,7 @@ async fn witness<N: Net, D: Disk>(node: Node<N, D>, hub: Hub, key: String) {
         backlog_bytes_max: u64::MAX,
         backlog_ms_max: u64::MAX,
         overflow: Overflow::SkipToKeyframe,
-        undecodable: true,
+        witness: true,
     };
     let shared: Arc<str> = key.as_str().into();
     loop {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use forebay::config::Config;
 use forebay::hub::{Overflow, Start};
@@ -63,6 +64,7 @@ pub fn limits(plan: &Plan, config: &Config) -> Limits {
         history_ms: config.hub.ring.history_ms,
         audio_gop_ms: config.hub.audio_gop_ms,
         coalesce: config.hub.coalesce,
+        out_of_step: if config.hls.enabled { Duration::ZERO } else { config.hub.coalesce },
         takeover: config.hub.takeover,
         grace: config.grace,
         starts_with_gop: config.play.start == Start::Gop,

@@ -200,7 +200,7 @@ impl RawArchive {
                 backlog_bytes_max: self.backlog_bytes_max as u64,
                 backlog_ms_max: self.backlog_ms_max as u64,
                 overflow: Overflow::SkipToKeyframe,
-                undecodable: false,
+                witness: false,
             },
         }
     }
@@ -394,7 +394,7 @@ impl Raw {
                     backlog_bytes_max: play.backlog_bytes_max as u64,
                     backlog_ms_max: play.backlog_ms_max as u64,
                     overflow: overflow_by_name(&play.overflow).unwrap_or(Overflow::SkipToKeyframe),
-                    undecodable: false,
+                    witness: false,
                 },
                 wait: ms(play.wait_ms),
                 write_stall_timeout: ms(play.write_stall_timeout_ms),
@@ -419,7 +419,7 @@ impl Raw {
                     backlog_bytes_max: relays.backlog_bytes_max as u64,
                     backlog_ms_max: relays.backlog_ms_max as u64,
                     overflow: Overflow::SkipToKeyframe,
-                    undecodable: false,
+                    witness: false,
                 },
                 write_stall_timeout: ms(relays.write_stall_timeout_ms),
                 end_timeout: ms(relays.end_timeout_ms),

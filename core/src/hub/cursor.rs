@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 /// Where a subscriber is. Everything happens under the topic's lock, in [`step`](Self::step).
 pub(crate) struct Cursor {
     policy: Policy,
+    /// Joined when its publisher had more than it had pushed, and is to join when that is there.
+    joins: Option<Start>,
     phase: Phase,
     receive: Receive,
     /// The tag to be given next.
@@ -83,7 +85,8 @@ impl Cursor {
         let ring = &state.ring;
         let mut cursor = Self {
             policy,
-            phase: match policy.undecodable {
+            joins: (state.is_catching_up() && !policy.witness).then_some(start),
+            phase: match policy.witness {
                 true => Phase::Live,
                 false => Phase::AwaitKeyframe { audio: true },
             },
@@ -175,6 +178,17 @@ impl Cursor {
     /// Decides what comes next. The cursor moves over what is skipped, not over what is given:
     /// that is [`given`](Self::given)'s part.
     pub(crate) fn step(&mut self, state: &State) -> Step {
+        if let Some(start) = self.joins {
+            if state.is_catching_up() {
+                return Step::Pending;
+            }
+            *self = Self {
+                receive: self.receive,
+                ends_before: self.ends_before,
+                is_of_one_stream: self.is_of_one_stream,
+                ..Self::join(state, start, self.policy)
+            };
+        }
         loop {
             if !self.keep_up(state) {
                 return Step::Disconnected;
@@ -261,7 +275,7 @@ impl Cursor {
     fn reason_to_skip(&self, class: Class, ring: &Ring) -> Option<Cause> {
         let Receive { audio, video, paused } = self.receive;
         match class {
-            Class::Orphan if !self.policy.undecodable => Some(Cause::NoKeyframe),
+            Class::Orphan if !self.policy.witness => Some(Cause::NoKeyframe),
             _ if paused => Some(Cause::Filtered),
             Class::Header | Class::Orphan => None,
             Class::Audio => (!audio).then_some(Cause::Filtered),

@@ -54,6 +54,8 @@ pub(super) struct Place {
     following: Arc<Following>,
     slot: usize,
     cursor: Cursor,
+    /// Is to be woken.
+    publisher: Option<Waker>,
 }
 
 impl Place {
@@ -61,6 +63,7 @@ impl Place {
     pub(super) fn hand_over(self, hub: &Hub, topic: &SharedTopic) {
         let subscriber = Subscriber::new(hub.clone(), topic.clone(), self.slot, self.cursor);
         self.following.add(subscriber);
+        self.publisher.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -80,9 +83,9 @@ impl Followers {
 fn place(following: &Arc<Following>, topic: &Topic) -> Option<Place> {
     let policy = (following.policy_of)(topic.key())?;
     let mut state = topic.lock();
-    let slot = state.join(Kind::Consumer, following.name.to_string(), policy);
+    let (slot, publisher) = state.join(Kind::Consumer, following.name.to_string(), policy);
     let cursor = Cursor::follow(&state, policy);
-    Some(Place { following: following.clone(), slot, cursor })
+    Some(Place { following: following.clone(), slot, cursor, publisher })
 }
 
 impl Hub {

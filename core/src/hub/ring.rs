@@ -246,7 +246,6 @@ impl Ring {
         });
         self.bytes += len;
         self.pinned += pinned;
-        self.trim();
     }
 
     /// The clock is that of the track that is furthest.
@@ -276,12 +275,15 @@ impl Ring {
         }
     }
 
-    fn trim(&mut self) {
+    /// Behind each tag: lets go what is not to be kept. `is_watched`: whether there is anybody for whom
+    /// history is kept; a stream without is its newest GOP.
+    pub(crate) fn trim(&mut self, is_watched: bool) {
+        let history_ms = if is_watched { self.limits.history_ms } else { 0 };
         while let Some(oldest) = self.entries.front() {
             let age_ms = self.clock_ms - oldest.clock_ms;
             let in_newest_gop =
                 self.newest_entry_point().is_some_and(|point| self.first >= point.number);
-            let wanted = in_newest_gop || age_ms <= self.limits.history_ms;
+            let wanted = in_newest_gop || age_ms <= history_ms;
             let fits = self.pinned <= self.limits.pinned_bytes_max
                 && self.entries.len() <= self.limits.tags_max
                 && age_ms <= self.limits.gop_ms_max;
@@ -315,6 +317,7 @@ mod tests {
             payload: Rope::from(vec![0; len]),
         };
         ring.push(tag, len as u32, 1, class, 0, entry.then(Arc::default));
+        ring.trim(true);
     }
 
     fn limits() -> RingLimits {

@@ -33,6 +33,10 @@ pub(crate) struct State {
     phase: Phase,
     publisher: Option<String>,
     publisher_waker: Option<Waker>,
+    /// The publisher leaves tags where they are, until it is woken.
+    publisher_rests: bool,
+    /// Somebody joined meanwhile, and nothing was shown since.
+    is_catching_up: bool,
     /// How often a stream ended here, and the numbers behind the last tags of those that somebody
     /// may still be reading.
     pub(crate) ends: u64,
@@ -90,6 +94,8 @@ impl Topic {
             phase: Phase::Idle,
             publisher: None,
             publisher_waker: None,
+            publisher_rests: false,
+            is_catching_up: false,
             ends: 0,
             end_numbers: VecDeque::new(),
             logs: [const { None }; Protocol::ALL.len()],
@@ -142,6 +148,21 @@ impl State {
         !self.slots.is_empty()
     }
 
+    /// Whether there are subscribers that are no witnesses.
+    pub(crate) fn has_audience(&self) -> bool {
+        self.slots.iter().flatten().any(|slot| !slot.policy.witness)
+    }
+
+    /// Says whether it does.
+    pub(crate) fn set_publisher_rests(&mut self, rests: bool) {
+        self.publisher_rests = rests;
+    }
+
+    /// Whether somebody joined while the publisher rested, and it has not shown what it left.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.is_catching_up
+    }
+
     pub(crate) fn session(&self) -> u64 {
         self.session
     }
@@ -150,6 +171,7 @@ impl State {
     /// wake because he is superseded.
     pub(crate) fn begin_session(&mut self, peer: String) -> (u64, Option<Waker>) {
         let superseded = self.publisher_waker.take();
+        self.publisher_rests = false;
         self.session += 1;
         // A stream that nobody waited for starts its own time.
         self.shift = (self.phase == Phase::Idle).then_some(0);
@@ -169,6 +191,7 @@ impl State {
     pub(crate) fn begin_grace(&mut self) {
         self.phase = Phase::Grace;
         self.publisher_waker = None;
+        self.publisher_rests = false;
     }
 
     /// The stream is over. Subscribers get what is left of it, and the end.
@@ -176,6 +199,7 @@ impl State {
         self.phase = Phase::Idle;
         self.publisher = None;
         self.publisher_waker = None;
+        self.publisher_rests = false;
         self.ends += 1;
         let first = self.ring.first();
         self.end_numbers.retain(|number| *number > first);
@@ -230,6 +254,8 @@ impl State {
             self.gop.headers().version(),
             entry_headers,
         );
+        let is_watched = self.has_subscribers();
+        self.ring.trim(is_watched);
         let first = self.ring.first();
         self.logs.iter_mut().flatten().for_each(|shared| shared.log.trim(first));
         if is_entry && class != Class::Audio {
@@ -265,6 +291,7 @@ impl State {
 
     /// Shows subscribers what was pushed, and says whom to wake.
     pub(crate) fn flush(&mut self, wake: &mut Vec<Waker>) {
+        self.is_catching_up = false;
         self.show();
         wake.extend(self.slots.iter_mut().flatten().filter_map(|slot| slot.waker.take()));
     }
@@ -274,8 +301,17 @@ impl State {
         self.logs.iter_mut().flatten().for_each(|shared| shared.log.flush());
     }
 
-    /// Makes room for a subscriber, and a log for the first viewer of its protocol.
-    pub(crate) fn join(&mut self, kind: Kind, peer: String, policy: Policy) -> usize {
+    /// Makes room for a subscriber, and a log for the first viewer of its protocol. A publisher that
+    /// rests is to be woken.
+    pub(crate) fn join(
+        &mut self,
+        kind: Kind,
+        peer: String,
+        policy: Policy,
+    ) -> (usize, Option<Waker>) {
+        let is_due = self.publisher_rests && !policy.witness;
+        self.is_catching_up |= is_due;
+        let publisher = self.publisher_waker.clone().filter(|_| is_due);
         if let Kind::Viewer(protocol) = kind {
             self.open_log(protocol);
         }
@@ -288,7 +324,7 @@ impl State {
             counters: Counters::default(),
             number: self.ring.end(),
         });
-        match self.slots.iter().position(Option::is_none) {
+        let index = match self.slots.iter().position(Option::is_none) {
             Some(index) => {
                 self.slots[index] = slot;
                 index
@@ -297,7 +333,8 @@ impl State {
                 self.slots.push(slot);
                 self.slots.len() - 1
             }
-        }
+        };
+        (index, publisher)
     }
 
     pub(crate) fn leave(&mut self, index: usize) {

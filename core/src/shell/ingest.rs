@@ -133,15 +133,32 @@ impl Ingest {
         Some(published)
     }
 
-    /// Shows viewers what they may see by now. Says when to come again.
+    /// Shows viewers what they may see by now, behind the last of what has come. Says when to come
+    /// again.
     pub(super) fn flush_due(&mut self, now: Instant) -> Option<Instant> {
         for published in &mut self.published {
+            published.publisher.catch_up(now);
             if published.publisher.flush_at().is_some_and(|at| at <= now) {
                 published.publisher.flush(now);
             }
         }
-        let due = |publisher: &Publisher| publisher.flush_at().or(publisher.next_flush_at(now));
+        // Nobody waits for what is pushed into a stream that nobody takes.
+        let next =
+            |publisher: &Publisher| publisher.next_flush_at(now).filter(|_| publisher.is_awaited());
+        let due = |publisher: &Publisher| publisher.flush_at().or_else(|| next(publisher));
         self.published.iter().filter_map(|published| due(&published.publisher)).min()
+    }
+
+    /// What comes is left where it is for a while, or no more. `false` if it must not be.
+    pub(super) fn set_rests(&mut self, rests: bool) -> bool {
+        let mut may = true;
+        self.published.iter_mut().for_each(|published| may &= published.publisher.set_rests(rests));
+        may
+    }
+
+    /// Whether anybody takes any of it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.published.iter().any(|published| published.publisher.is_awaited())
     }
 
     /// Refuses publishers that were taken over while they said nothing. Says whether there was one.

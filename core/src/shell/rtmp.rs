@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use super::doze::Doze;
+use super::doze::{Doze, Sends};
 use super::ingest::Ingest;
 use super::net::Stream;
 use super::play::{Player, Progress};
@@ -141,11 +141,13 @@ impl<S: Stream> Connection<S> {
                 true => None,
                 false => self.ingest.flush_due(now),
             };
-            let is_publishing =
-                !self.ingest.is_empty() && self.closing.is_none() && !self.peer_is_done;
-            if let Some(len) = self.doze.look(now, read, is_publishing, due) {
+            if let Some(len) = self.doze.look(now, read, self.sends(), due) {
                 // Whatever is wrong with the socket, the next read says it.
                 let _best_effort = self.stream.set_receive_len_min(len);
+            }
+            if !self.ingest.set_rests(self.doze.is_alone()) {
+                // Somebody came since it was looked whether anybody is there: look again.
+                cx.waker().wake_by_ref();
             }
             if let Err(error) = self.poll_writes(cx, now) {
                 return Poll::Ready(End::Io(error));
@@ -181,6 +183,17 @@ impl<S: Stream> Connection<S> {
     /// Whether the peer asks and does not listen: nothing is read meanwhile.
     fn is_unheard(&self) -> bool {
         self.closing.is_none() && self.outbox_len >= OUTBOX_LEN_MAX
+    }
+
+    /// What its peer may still send.
+    fn sends(&self) -> Sends {
+        match () {
+            () if self.ingest.is_empty() || self.closing.is_some() || self.peer_is_done => {
+                Sends::Words
+            }
+            () if self.ingest.is_awaited() => Sends::Watched,
+            () => Sends::Unwatched,
+        }
     }
 
     /// Reads once. Says how many bytes there were; none at the end.

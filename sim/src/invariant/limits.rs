@@ -26,6 +26,9 @@ pub struct Limits {
     pub audio_gop_ms: u64,
     /// `hub.coalesce_ms`.
     pub coalesce: Duration,
+    /// Ticks are out of step by so much, at most, with those of a run with another audience: where
+    /// nobody is there all the time, ticks depend on who is.
+    pub out_of_step: Duration,
     /// `hub.takeover`.
     pub takeover: bool,
     /// `hub.grace_ms`.
@@ -126,6 +129,7 @@ impl Default for Limits {
             history_ms: 10_000,
             audio_gop_ms: 2_000,
             coalesce: ms(50),
+            out_of_step: Duration::ZERO,
             takeover: true,
             grace: ms(10_000),
             starts_with_gop: true,

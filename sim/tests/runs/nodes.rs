@@ -13,9 +13,11 @@ fn t4_a_frozen_node_does_nothing_and_then_goes_on() {
     }
     assert_eq!(between(&ran.entered("node"), 2_005, 3_500).len(), 0);
     let (sent, entered) = (ran.sent("studio"), ran.entered("node"));
-    // What was sent in the meantime comes at once when it goes on.
+    // What was sent in the meantime comes when it goes on: as much as a read takes at once, and what
+    // that has left with the next tick.
     assert!(between(&sent, 2_010, 3_500).len() > 50);
-    assert!(between(&entered, 3_500, 3_520).len() > 50);
+    assert!(between(&entered, 3_500, 3_520).len() > 20);
+    assert!(between(&entered, 3_500, 3_555).len() > 50);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What peers do themselves, as a plan tells them: stall, stop reading, want less, leave, return.
 
-use forebay_sim::tag::{Kind, Role};
+use forebay_sim::tag::{Kind, Role, TagSeen};
 use forebay_sim::trace::{Close, What};
 
 use crate::{at, between, bytes, carry_out, ms, pause, with_viewers};
@@ -118,4 +118,32 @@ fn whoever_comes_again_comes_after_its_pause() {
     }
     let (from, to) = pause(&ran.got("phone"));
     assert!(to.since(from) >= ms(700));
+}
+
+#[test]
+fn what_nobody_takes_enters_in_larger_pieces_until_somebody_comes() {
+    let ran = carry_out(
+        "set hls.enabled=false\n\
+         0.000 studio publish live/a obs-360p30-base repeats\n\
+         5.030 sofa play live/a rtmp\n\
+         9.000 end",
+    );
+    let entered = ran.entered("node");
+    let times = |from, to| {
+        let mut times: Vec<_> = entered
+            .iter()
+            .map(|(time, _)| *time)
+            .filter(|time| (at(from)..at(to)).contains(time))
+            .collect();
+        times.dedup();
+        times.len()
+    };
+    // Every 400 ms; and in ticks of 50 ms.
+    assert!((4..=6).contains(&times(3_000, 5_000)), "{} pieces", times(3_000, 5_000));
+    assert!(times(6_000, 8_000) >= 38, "{} pieces", times(6_000, 8_000));
+    // Who comes is shown what is there, not what was there at the last look.
+    let newest = |tags: Vec<TagSeen>| tags.iter().map(|tag| tag.timestamp_ms).max();
+    let sent = newest(between(&ran.sent("studio"), 0, 5_020));
+    let got = newest(between(&ran.got("sofa"), 5_030, 5_130));
+    assert!(got >= sent, "{got:?} of {sent:?}");
 }
