@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use self::twins::twins;
 use crate::invariant::{Finding, Judged, Violation};
-use crate::ledger::{Connection, GotTag, Matched, PublishedTag};
+use crate::ledger::{Connection, GotTag, Matched, PublishedTag, same_content};
 use crate::plan::Plan;
 use crate::report::{Outcome, limits};
 use crate::run::{self, RunError};
@@ -178,7 +178,8 @@ pub fn compare(with: &Judged<'_>, without: &Judged<'_>, removed: &Removed) -> Op
             let is_gone =
                 |c: &Connection| names.iter().any(|name| run::is_of(with.trace.name(c.who), name));
             let is_other = |c: &Connection| is_gone(c) || !with.is_healthy(c);
-            compare_viewers(with, without, is_other, Some(with.limits.tick))
+            let apart = with.limits.tick + with.limits.out_of_step;
+            compare_viewers(with, without, is_other, Some(apart))
         }
         Removed::Targets(_) => {
             compare_streams(with, without, |a, b| no_later(with, a, b)).or_else(|| {
@@ -278,8 +279,9 @@ fn no_later(run: &Judged<'_>, with: &Stream<'_>, without: &Stream<'_>) -> Option
     if let Some(odd) = same_tags(run, with, without, None) {
         return Some(odd);
     }
+    let apart = run.limits.tick + run.limits.out_of_step;
     let mut pairs = with.tags.iter().zip(&without.tags);
-    let late = pairs.position(|((_, a), (_, b))| a.at > b.at + run.limits.tick)?;
+    let late = pairs.position(|((_, a), (_, b))| a.at > b.at + apart)?;
     let ((_, a), (_, b)) = (with.tags[late], without.tags[late]);
     Some((late, format!("{} entered at {} with viewers, at {} without", a.tag, a.at, b.at)))
 }
@@ -319,7 +321,8 @@ fn compare_viewers(
         let (a, b) = (behind(&connection.got), behind(other.map_or(&[], |other| &other.got)));
         let odd = a.iter().zip(&b).position(|(a, b)| {
             let apart = a.at.since(b.at) + b.at.since(a.at);
-            a.tag != b.tag || tick.is_some_and(|tick| apart > tick)
+            let is_same = a.tag == b.tag || seam.is_some() && is_opening(a, b);
+            !is_same || tick.is_some_and(|tick| apart > tick)
         });
         let over = other.map_or(SimTime::MAX, Connection::over_at).min(connection.over_at());
         let is_cut_off = |place: usize| {
@@ -352,6 +355,13 @@ impl Seam {
         let is_picture = got.tag.kind == Kind::Video;
         self.places.contains(&place) || (is_picture && self.pictures.contains(&place))
     }
+}
+
+/// Whether what a join was opened with differs at most by where it joined: headers that are said
+/// again have the time of the tag before.
+fn is_opening(a: &GotTag, b: &GotTag) -> bool {
+    let is_repeated = |got: &GotTag| matches!(got.matched, Matched::Repeated { .. });
+    is_repeated(a) && is_repeated(b) && same_content(&a.tag, &b.tag)
 }
 
 /// Who joins live while tags enter is given them or is not: which comes first within an instant,

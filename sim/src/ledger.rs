@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 pub use self::connection::{Connection, Lost, Publication, SentTag, Told};
 pub use self::matching::{GotTag, Hole, Matched};
+pub(crate) use self::published::same_content;
 pub use self::published::{PublishedTag, Session, Topic};
 pub use self::relayed::{RelayDial, Relayed};
 

@@ -13,7 +13,7 @@ use super::{Finding, Judged, Verdict, first};
 use crate::ledger::{Border, PublishedTag, Topic};
 use crate::tag::{Kind, Role};
 use crate::time::SimTime;
-use crate::trace::{What, Who};
+use crate::trace::{DiskOutcome, What, Who};
 
 pub(super) use self::files::{complete, damage, even};
 
@@ -268,6 +268,9 @@ pub(super) fn loss_window(run: &Judged<'_>) -> Verdict {
                 let is_newest = topic.last_at() + window >= look.at;
                 let lost = Lost::of(run, index, &placed, 0..topic.entered_by(since));
                 let place = lost.undeclared().filter(|_| is_newest)?;
+                if hangs(run, look.who, since, look.at) {
+                    return None;
+                }
                 let tag = &topic.tags[place];
                 Some(format!("{}: {} entered at {} and is in no file", topic.key, tag.tag, tag.at))
             },
@@ -292,7 +295,10 @@ fn by_reports(run: &Judged<'_>, window: Duration) -> Verdict {
                 (tag.at..=until).contains(&report.at) && so_far >= (tag.session, tag.number)
             };
             let is_due = is_media(&tag.tag) && !tag.is_orphan;
-            let is_late = !is_over && is_due && !reports.iter().any(covers);
+            let is_late = !is_over
+                && is_due
+                && !reports.iter().any(covers)
+                && !hangs(run, topic.node, tag.at, until);
             let saw = || {
                 let ms = window.as_millis();
                 format!("{} entered at {} and was not durable {ms} ms later", tag.tag, tag.at)
@@ -305,5 +311,29 @@ fn by_reports(run: &Judged<'_>, window: Duration) -> Verdict {
 /// Whether something was done to a node, or could still be felt: an archive that failed tries again
 /// at a keyframe behind a pause.
 fn is_disturbed(run: &Judged<'_>, node: Who, from: SimTime, to: SimTime) -> bool {
-    run.cast.is_touched(node, from - Duration::from_secs(15), to)
+    run.cast.is_touched(node, from - FELT, to)
+}
+
+/// How long something can be felt.
+const FELT: Duration = Duration::from_secs(15);
+
+/// Whether a disk was told something while something was done to it, and had not done it, or has not
+/// for long: how long a call takes is decided when it begins.
+fn hangs(run: &Judged<'_>, node: Who, from: SimTime, to: SimTime) -> bool {
+    let mut begun = BTreeMap::new();
+    let is_felt = |begun: SimTime, done: SimTime| {
+        begun <= to && done + FELT >= from && run.cast.is_touched(node, begun, begun)
+    };
+    let mut of_node = run.trace.events.iter().filter(|seen| seen.who == node);
+    of_node.any(|seen| {
+        let What::Disk(disk) = &seen.what else { return false };
+        let what = (disk.call, disk.path.clone());
+        match disk.outcome {
+            DiskOutcome::Begun => {
+                begun.insert(what, seen.at);
+                false
+            }
+            _ => begun.remove(&what).is_some_and(|begun| is_felt(begun, seen.at)),
+        }
+    }) || begun.into_values().any(|begun| is_felt(begun, run.end()))
 }

@@ -7,6 +7,7 @@ use super::{Finding, Judged, Verdict, first};
 use crate::ledger::{Connection, GotTag, Lost, Matched, Topic};
 use crate::tag::Kind;
 use crate::tag::Role;
+use crate::time::SimTime;
 use crate::trace::{Account, Close, LagCause};
 
 pub(super) use self::pace::{end, first_picture, lag_heals, live_delay, saturation, stuck_viewer};
@@ -117,7 +118,10 @@ pub(super) fn no_seam(run: &Judged<'_>) -> Verdict {
             .holes
             .iter()
             .find(|hole| hole.from <= joined && joined <= hole.to && hole.tags() > hole.orphans)?;
-        let is_told = connection.lags.iter().any(|lost| lost.at <= connection.got[hole.got].at);
+        // As any other gap: by the time of the picture behind it.
+        let mut behind = connection.got[hole.got..].iter();
+        let due = behind.find(|got| got.tag.role.is_picture()).map_or(SimTime::MAX, |got| got.at);
+        let is_told = connection.lags.iter().any(|lost| lost.at <= due);
         // A pause looks like one.
         let is_choosy = run.cast.is_choosy(connection.who);
         let is_seam = hole.got > picture && !is_told && !is_choosy;

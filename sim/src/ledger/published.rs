@@ -395,14 +395,14 @@ struct Clock {
 
 impl Clock {
     fn step(&mut self, tag: &TagSeen, session: u64) {
-        // Headers may say any time.
-        if tag.role == Role::Header {
+        // What is said about media, headers of all kinds among it, may say any time.
+        if !is_media(tag) {
             return;
         }
         let track = &mut self.tracks[tag.kind as usize];
         let (last, of, ms) = track.unwrap_or((tag.timestamp_ms, session, self.ms));
         let step = tag.timestamp_ms.wrapping_sub(last) as i32;
-        if step < 0 && of == session && is_media(tag) {
+        if step < 0 && of == session {
             self.back_steps += 1;
         }
         let passed = step.clamp(0, STEP_MS_MAX) as u64;
@@ -417,7 +417,7 @@ pub(super) fn is_media(tag: &TagSeen) -> bool {
 }
 
 /// Whether two tags are the same but for their time.
-pub(super) fn same_content(a: &TagSeen, b: &TagSeen) -> bool {
+pub(crate) fn same_content(a: &TagSeen, b: &TagSeen) -> bool {
     (a.kind, a.len, a.digest) == (b.kind, b.len, b.digest)
 }
 

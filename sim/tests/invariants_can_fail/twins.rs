@@ -170,6 +170,8 @@ fn joined_live(picture_ms: u32, apart_ms: u64) -> Pair {
         if is_late {
             let headers = viewer.got.iter().take_while(|got| !got.1.role.is_picture()).count();
             viewer.got.drain(headers..headers + 2);
+            // Headers that are said again have the time of the tag before.
+            viewer.got[..headers].iter_mut().for_each(|got| got.1.timestamp_ms += 20);
             let next = viewer.got.iter().position(|got| got.1.role == Role::Keyframe);
             let mut index = 0;
             viewer.got.retain(|got| {

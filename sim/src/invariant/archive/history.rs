@@ -1,5 +1,6 @@
 //! History: what is recorded, file by file, against what entered the hub.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -81,6 +82,8 @@ pub(super) struct Placed<'r> {
     has_room: bool,
     /// It was there when the file began.
     is_in_time: bool,
+    /// So many of its last tags nobody may have seen.
+    unseen: usize,
 }
 
 /// Places that are not in a file, between two that are.
@@ -176,11 +179,12 @@ fn place<'r>(
     };
     let first = file.tags[frame].tag;
     let latest = begun + run.limits.unseen();
-    // What came last before a process died nobody may have seen.
-    let ends_unseen = |topic: &Topic| {
-        let until = topic.last_at() + run.limits.unseen();
-        !run.ledger.is_up(node, topic.last_at(), until)
+    // What came last before a process died, or before the end, nobody may have seen.
+    let is_unseen = |at: SimTime| {
+        let until = at + run.limits.unseen();
+        until > run.end() || !run.ledger.is_up(node, at, until)
     };
+    let ends_unseen = |topic: &Topic| is_unseen(topic.last_at());
     let mut best: Option<Placed<'r>> = None;
     for (index, topic) in topics {
         let places = topic.tags.iter().enumerate();
@@ -208,7 +212,11 @@ fn place<'r>(
             }
         }
     }
-    best.map_or(Place::Nowhere, Place::Found)
+    match best {
+        Some(found) => Place::Found(found),
+        None if is_unseen(begun) => Place::Unknown,
+        None => Place::Nowhere,
+    }
 }
 
 /// Which life of a node that is.
@@ -226,13 +234,15 @@ fn session_of(topic: &Topic, at: usize) -> Range<usize> {
 
 /// The further without a mistake, and the fewer undeclared holes, the likelier; then what is in no
 /// other file, as an encoder that begins again fills one file like the other; then what has room for
-/// what is missing; then what did not come late; then the later.
+/// what is missing; then what did not come late; then what leaves less to be unseen, as silence is the
+/// same bytes over and over; then the later.
 fn likelihood(placed: &Placed<'_>, others: &[Placed<'_>]) -> impl Ord + use<> {
     let mut of_topic = others.iter().filter(|other| other.topic == placed.topic);
     let is_taken = of_topic.any(|other| other.has(placed.frame_place));
     let odd = placed.odd.unwrap_or(usize::MAX);
     let is_whole = placed.undeclared().is_none();
-    (odd, is_whole, !is_taken, placed.has_room, placed.is_in_time)
+    let seen = Reverse(placed.unseen);
+    (odd, is_whole, !is_taken, placed.has_room, placed.is_in_time, seen)
 }
 
 fn walk<'r>(
@@ -263,6 +273,7 @@ fn walk<'r>(
         frame_place: at,
         has_room: false,
         is_in_time: false,
+        unseen: 0,
     };
     let mut declared = 0;
     for (number, recorded) in file.tags.iter().enumerate().skip(frame + 1) {
@@ -277,7 +288,9 @@ fn walk<'r>(
         };
         let next = placed.last + 1;
         let Some(found) = (next..places.end).find(is_it) else {
-            if next == topic.tags.len() && ends_unseen {
+            // All that was seen is in front of it, or lost.
+            if ends_unseen && owed(topic, next..topic.tags.len()) <= declared {
+                placed.unseen = file.tags.len() - number;
                 break;
             }
             // Behind a loss also those that came meanwhile.
