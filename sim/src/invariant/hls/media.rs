@@ -27,8 +27,9 @@ fn neighbours<'r>(
 }
 
 /// S6. What begins with a picture begins with one that a decoder can begin with. The exceptions are
-/// segments that were cut because no keyframe came, as the target duration asks for, and those behind
-/// one that was listed as it was because nothing came.
+/// segments that were cut because no keyframe came, as the target duration asks for, or because sound
+/// was ahead of the pictures and reached it before them, and those behind one that was listed as it was
+/// because nothing came.
 pub(in crate::invariant) fn keyframes(run: &Judged<'_>) -> Verdict {
     first(super::fetches(run).filter_map(|(event, at, who, fetched)| {
         let Resource::Segment(_) = fetched.what else { return None };
@@ -44,6 +45,7 @@ pub(in crate::invariant) fn keyframes(run: &Judged<'_>) -> Verdict {
         let begins = begins(topic, fetched);
         let is_excused = longest_gop_us(topic) > target * 1_000_000
             || is_irregular(topic, &begins, target * 1_000)
+            || sound_is_ahead(topic, &begins, target * 1_000)
             || has_waited(run, topic, &begins, Duration::from_secs(target), at);
         (!is_excused).then(|| {
             let saw = format!("{} begins inside a GOP, at {} us", fetched.uri, bad.start_us);
@@ -93,6 +95,26 @@ fn is_irregular(topic: &Topic, begins: &[&PublishedTag], target_ms: u64) -> bool
         let is_late = long_enough.next().is_some_and(|length| length >= target_ms + 500);
         let reach = *time..=time + 2 * target_ms;
         is_late && begins.iter().any(|tag| reach.contains(&tag.clock_ms))
+    })
+}
+
+/// Whether sound, in the two target durations in front of one of these, was ahead of the pictures by
+/// about what a segment may be longer than its GOP.
+fn sound_is_ahead(topic: &Topic, begins: &[&PublishedTag], target_ms: u64) -> bool {
+    const AHEAD_MS: i32 = 250;
+    let mut newest = None;
+    topic.tags.iter().any(|tag| {
+        let ms = tag.tag.timestamp_ms;
+        if tag.tag.role.is_picture() {
+            newest = Some((tag.session, ms));
+        }
+        let is_ahead = newest.is_some_and(|(session, picture_ms)| {
+            session == tag.session && ms.wrapping_sub(picture_ms) as i32 >= AHEAD_MS
+        });
+        let reach = tag.clock_ms..=tag.clock_ms + 2 * target_ms;
+        let is_near =
+            |begin: &&PublishedTag| begin.number > tag.number && reach.contains(&begin.clock_ms);
+        tag.tag.role == Role::Sound && is_ahead && begins.iter().any(is_near)
     })
 }
 
