@@ -42,12 +42,21 @@ pub(crate) fn receive(stream: &Stream) -> anyhow::Result<Seen> {
     Ok(Seen::default())
 }
 
-/// Receive blocks, their slices in, ropes out.
+/// Receive blocks, their slices in, ropes out; once per tick.
 pub(crate) fn forebay(stream: &Stream) -> anyhow::Result<Seen> {
+    forebay_reads(stream.ticks())
+}
+
+/// With a read for all that came, as others do.
+pub(crate) fn forebay_as_it_came(stream: &Stream) -> anyhow::Result<Seen> {
+    forebay_reads(stream.pieces())
+}
+
+fn forebay_reads<'s>(reads: impl Iterator<Item = &'s Bytes>) -> anyhow::Result<Seen> {
     let mut blocks = BlockPool::new(BlockLimits::default());
     let mut reader = ChunkReader::new(ChunkLimits::default());
     let mut seen = Seen::default();
-    for piece in stream.pieces() {
+    for piece in reads {
         let mut piece = &piece[..];
         while !piece.is_empty() {
             let block = blocks.writable();

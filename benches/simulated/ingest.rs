@@ -46,13 +46,16 @@ fn main() -> anyhow::Result<()> {
     println!(
         "server's CPU ms per second: idle {idle:.2}, a publisher {publish:.2}, and a viewer {deliver:.2}"
     );
-    measured("ingest.cpu_ms_per_stream_s", round(publish - idle));
-    measured("ingest.cpu_ms_per_viewer_s", round(deliver - publish));
+    println!(
+        "CPU ms per stream-second {:.2}, per viewer-second {:.2}",
+        publish - idle,
+        deliver - publish
+    );
     if !args.real_only {
         let scenario = forebay_sim::scenario::find("reference").map_err(|error| anyhow!(error))?;
         let outcome = scenario.play(1)?;
         ensure!(outcome.violations.is_empty(), "the simulation found {:?}", outcome.violations);
-        measured("ingest.simulated_s_per_cpu_s", round(outcome.run.speed()));
+        measured("simulator.simulated_s_per_cpu_s", round(outcome.run.speed()));
     }
     Ok(())
 }

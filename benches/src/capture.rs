@@ -15,6 +15,10 @@ const RECORD_HEADER_LEN: usize = 13;
 /// Version and two packets of 1536 bytes.
 const HANDSHAKE_LEN: usize = 1 + 2 * 1536;
 
+/// `hub.coalesce_ms`, and how much wakes our server before it has passed.
+const TICK: Duration = Duration::from_millis(50);
+const TICK_LEN_MAX: usize = 48 << 10;
+
 /// What an encoder sent, made longer by repeating its media.
 pub struct Stream {
     first: Part,
@@ -26,6 +30,9 @@ pub struct Stream {
 pub struct Part {
     /// As the encoder's socket gave it: one piece is what one read returned.
     pub pieces: Vec<Bytes>,
+    /// As our server receives it: what came within a tick of `hub.coalesce_ms` by one read, or
+    /// 48 KiB of it.
+    pub ticks: Vec<Bytes>,
     /// The same in one piece.
     pub whole: Bytes,
 }
@@ -36,9 +43,14 @@ impl Stream {
     pub fn repeated(name: &str, len: usize) -> anyhow::Result<Self> {
         let received = sent_by_encoder(name)?;
         let (start, end) = repeatable(&received)?;
-        let lens: Vec<_> = received.iter().map(Bytes::len).collect();
-        let received = Bytes::from(received.concat());
-        let part = |start, end| Part::cut(received.slice(start..end), cut(&lens, start, end));
+        let lens: Vec<_> = received.iter().map(|(_, piece)| piece.len()).collect();
+        let ticks = in_ticks(received.iter().map(|(at, piece)| (*at, piece.len())));
+        let whole =
+            Bytes::from(received.into_iter().flat_map(|(_, piece)| piece).collect::<Vec<_>>());
+        let part = |start, end| {
+            let of = |lens: &[usize]| pieces(whole.slice(start..end), cut(lens, start, end));
+            Part { pieces: of(&lens), ticks: of(&ticks), whole: whole.slice(start..end) }
+        };
         let again_count = len.saturating_sub(end) / (end - start);
         Ok(Self { first: part(0, end), again: part(start, end), again_count })
     }
@@ -53,6 +65,11 @@ impl Stream {
         self.parts().flat_map(|part| &part.pieces)
     }
 
+    /// The same, as our server reads it.
+    pub fn ticks(&self) -> impl Iterator<Item = &Bytes> {
+        self.parts().flat_map(|part| &part.ticks)
+    }
+
     /// Bytes of all parts.
     pub fn len(&self) -> usize {
         self.parts().map(|part| part.whole.len()).sum()
@@ -64,11 +81,24 @@ impl Stream {
     }
 }
 
-impl Part {
-    fn cut(whole: Bytes, lens: Vec<usize>) -> Self {
-        let mut rest = whole.clone();
-        Self { pieces: lens.into_iter().map(|len| rest.split_to(len)).collect(), whole }
+fn pieces(mut whole: Bytes, lens: Vec<usize>) -> Vec<Bytes> {
+    lens.into_iter().map(|len| whole.split_to(len)).collect()
+}
+
+/// How long the reads are that take what came, and when, once per tick.
+fn in_ticks(came: impl Iterator<Item = (Duration, usize)>) -> Vec<usize> {
+    let mut lens = Vec::new();
+    let mut begun = None;
+    for (at, len) in came {
+        match (lens.last_mut(), begun) {
+            (Some(last), Some(begun)) if at < begun + TICK && *last < TICK_LEN_MAX => *last += len,
+            _ => {
+                lens.push(len);
+                begun = Some(at);
+            }
+        }
     }
+    lens
 }
 
 /// What the encoder of recording `name` sent, handshake included, and when.
@@ -91,23 +121,23 @@ pub fn timed(name: &str) -> anyhow::Result<Vec<(Duration, Bytes)>> {
     Ok(sent)
 }
 
-/// The pieces of the encoder's side behind the handshake.
-fn sent_by_encoder(name: &str) -> anyhow::Result<Vec<Bytes>> {
+/// The pieces of the encoder's side behind the handshake, and when they came.
+fn sent_by_encoder(name: &str) -> anyhow::Result<Vec<(Duration, Bytes)>> {
     let (mut pieces, mut handshake) = (Vec::new(), HANDSHAKE_LEN);
-    for (_, mut piece) in timed(name)? {
+    for (at, mut piece) in timed(name)? {
         let skip = handshake.min(piece.len());
         handshake -= skip;
         let _handshake = piece.split_to(skip);
-        pieces.extend((!piece.is_empty()).then_some(piece));
+        pieces.extend((!piece.is_empty()).then_some((at, piece)));
     }
     Ok(pieces)
 }
 
 /// From behind the last Set Chunk Size to behind the last whole message: what can follow itself.
-fn repeatable(pieces: &[Bytes]) -> anyhow::Result<(usize, usize)> {
+fn repeatable(pieces: &[(Duration, Bytes)]) -> anyhow::Result<(usize, usize)> {
     let mut reader = ChunkReader::new(ChunkLimits::default());
     let (mut start, mut end) = (None, 0);
-    for piece in pieces {
+    for (_, piece) in pieces {
         let mut piece = piece.clone();
         while let Some(message) = reader.read(&mut piece)? {
             end = reader.offset() as usize;
@@ -151,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn a_read_takes_what_came_within_a_tick_or_enough() {
+        let came = [(0, 1_000), (49, 1), (50, 2), (70, 48 << 10), (71, 3), (500, 4)];
+        let came = came.map(|(ms, len)| (Duration::from_millis(ms), len));
+        assert_eq!(in_ticks(came.into_iter()), [1_001, 2 + (48 << 10), 3, 4]);
+    }
+
+    #[test]
     fn a_repeated_stream_is_read_to_its_end() -> anyhow::Result<()> {
         for name in ["obs-publish-720p30", "ffmpeg5-publish-360p30", "gst-librtmp-360p30"] {
             let stream = Stream::repeated(name, 8 << 20)?;
@@ -158,6 +195,7 @@ mod tests {
             let mut messages = 0;
             for part in stream.parts() {
                 assert_eq!(part.pieces.concat(), part.whole);
+                assert_eq!(part.ticks.concat(), part.whole);
                 let mut rest = part.whole.clone();
                 while reader.read(&mut rest)?.is_some() {
                     messages += 1;

@@ -145,6 +145,18 @@ impl Server {
         Ok(body.to_owned())
     }
 
+    /// What all streams' rings, logs and segments hold, in bytes, of Forebay.
+    pub fn held_bytes(&self) -> anyhow::Result<u64> {
+        let streams: serde_json::Value = serde_json::from_str(&self.get("/api/streams")?)?;
+        let streams = streams.as_array().or_else(|| streams["streams"].as_array());
+        let held = |stream: &serde_json::Value| {
+            let of = |part: &str, key: &str| stream[part][key].as_u64().unwrap_or(0);
+            let hub = of("memory", "ring_bytes") + of("memory", "wire_log_bytes");
+            hub + of("hls", "held_bytes")
+        };
+        Ok(streams.context("no list of streams")?.iter().map(held).sum())
+    }
+
     /// Tags that viewers who are connected have lost to slowness, of Forebay.
     pub fn lag_tags(&self) -> anyhow::Result<u64> {
         let metrics = self.get("/metrics")?;

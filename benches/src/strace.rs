@@ -83,7 +83,7 @@ impl Following {
 
     /// Lets the process go. All it sent.
     pub fn detach(self) -> anyhow::Result<Sends> {
-        Ok(Sends { lines: self.0.detach()?.0 })
+        Ok(Sends { calls: whole_calls(&self.0.detach()?.0) })
     }
 }
 
@@ -154,15 +154,34 @@ impl Calls {
 
 /// What a process sent, call by call.
 pub struct Sends {
-    lines: String,
+    /// A call each, without its thread.
+    calls: Vec<String>,
+}
+
+/// Calls in the order in which they returned. One that another thread's came in between is in two
+/// lines: `7 writev(12, <unfinished ...>` and `7 <... writev resumed>) = 500`.
+fn whole_calls(lines: &str) -> Vec<String> {
+    let mut begun = BTreeMap::new();
+    let whole = lines.lines().filter_map(|line| {
+        let (thread, call) = line.split_once(' ')?;
+        let call = call.trim_start();
+        if let Some(begin) = call.strip_suffix("<unfinished ...>") {
+            begun.insert(thread, begin);
+            return None;
+        }
+        match call.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
+            Some((_, end)) => begun.remove(thread).map(|begin| format!("{begin}{end}")),
+            None => Some(call.to_owned()),
+        }
+    });
+    whole.collect()
 }
 
 impl Sends {
     /// Calls that sent something: with the file descriptor and how many bytes.
     fn all(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.lines.lines().filter_map(|line| {
-            let (_, call) = line.split_once(' ')?;
-            let (name, rest) = call.trim_start().split_once('(')?;
+        self.calls.iter().filter_map(|call| {
+            let (name, rest) = call.split_once('(')?;
             let fd = rest.split([',', ')']).next()?.trim().parse().ok()?;
             let sent = rest.rsplit_once("= ")?.1.split(' ').next()?.parse().ok()?;
             SEND_CALLS.contains(&name).then_some((fd, sent))
@@ -177,11 +196,11 @@ impl Sends {
     /// Of the connection that was accepted last: how many calls sent something before the first
     /// that sent at least `len` bytes.
     pub fn sends_before(&self, len: u64) -> Option<usize> {
-        let accepted = |line: &str| -> Option<u32> {
-            let call = line.split_once("accept")?.1;
+        let accepted = |call: &String| -> Option<u32> {
+            let call = call.strip_prefix("accept")?;
             call.rsplit_once("= ")?.1.split(' ').next()?.parse().ok()
         };
-        let accepted = self.lines.lines().rev().find_map(accepted)?;
+        let accepted = self.calls.iter().rev().find_map(accepted)?;
         self.all().filter(|(fd, _)| *fd == accepted).position(|(_, sent)| sent >= len)
     }
 }
@@ -204,9 +223,10 @@ mod tests {
         let lines = "7 accept4(9, NULL, NULL, SOCK_CLOEXEC|SOCK_NONBLOCK) = 12\n\
                      7 write(4, ..., 8) = 8\n7 writev(12, [...], 1) = 3073\n\
                      7 sendto(12, ..., 400) = -1 EAGAIN (Resource temporarily unavailable)\n\
-                     7 writev(12, [...], 3) = 90000\n7 writev(12, [...], 1) = 500\n";
-        let sends = Sends { lines: lines.to_owned() };
-        assert_eq!(sends.send_count(300), 3);
+                     7 writev(12, [...], 3 <unfinished ...>\n8 writev(13, [...], 1) = 600\n\
+                     7 <... writev resumed>) = 90000\n7 writev(12, [...], 1) = 500\n";
+        let sends = Sends { calls: whole_calls(lines) };
+        assert_eq!(sends.send_count(300), 4);
         assert_eq!(sends.sends_before(10_000), Some(1));
     }
 }

@@ -62,6 +62,10 @@ fn view(hub: &Hub, protocol: Protocol) -> Result<Viewer, HubError> {
     hub.view("live/test".into(), protocol, 1, Start::Gop, Policy::default(), "127.0.0.1:50000")
 }
 
+fn subscribe(hub: &Hub) -> Result<Subscriber, HubError> {
+    hub.subscribe("live/test".into(), Start::Gop, Policy::default(), "archive of live/test")
+}
+
 fn name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Rtmp => "rtmp",
@@ -246,13 +250,14 @@ fn hold() -> anyhow::Result<()> {
         measured(&format!("memory.hub_bytes_per_viewer_{}", name(protocol)), per_viewer);
     }
     let hub = hub(350);
+    // History is kept while there is anybody, and is the stream's: it is there before they are.
+    let _first = subscribe(&hub)?;
     let mut ingest = stream(&hub, 4096, &mut []);
     let (mut subscribers, mut joined) = (Vec::<Subscriber>::new(), Ok(()));
     let counted = measure(|| {
         subscribers = Vec::with_capacity(COUNT);
         for _ in 0..COUNT {
-            let consumer = "archive of live/test";
-            match hub.subscribe("live/test".into(), Start::Gop, Policy::default(), consumer) {
+            match subscribe(&hub) {
                 Ok(subscriber) => subscribers.push(subscriber),
                 Err(error) => joined = Err(error),
             }

@@ -1,7 +1,9 @@
-//! What does a viewer that waits cost in memory, in the whole process?
+//! What does a viewer that waits cost in memory, in the whole process, and what a publisher?
 //!
 //! The release binary serves one stream to 100 players and then to 1,000 more; the slope of its
-//! resident memory is a viewer's. The kernel's own memory for sockets is in no process.
+//! resident memory is a viewer's. Then it takes 100 publishers: what it grows by beyond what their
+//! streams' rings, wire logs and segments hold is theirs, or is held by mistake. The kernel's own
+//! memory for sockets is in no process.
 
 use std::process::Stdio;
 use std::thread::sleep;
@@ -10,14 +12,18 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::Parser;
 use forebay_benches::measured::measured;
+use forebay_benches::obs;
 use forebay_benches::process::rss_bytes;
 use forebay_benches::program::{Player, Running, recording};
+use forebay_benches::publisher::Crowd;
 use forebay_benches::server::Server;
 
 /// 420 kbit/s: players that get little, so that one process can play all of them.
 const CLIP: &str = "obs-360p30-muted.flv";
 /// Players who are there before: what the first ones cost, the stream costs.
 const BEFORE: usize = 100;
+/// Until the ring and the log are as large as they will be: 10 s of history.
+const HISTORY: Duration = Duration::from_secs(14);
 
 /// Measures the server's resident memory with few and with many players, and prints a line
 /// `measured NAME VALUE` for each budget. It needs the release binary: cargo build --release -p
@@ -30,6 +36,9 @@ struct Args {
     /// Seconds that all of them play before it is measured.
     #[arg(long, default_value_t = 6)]
     seconds: u64,
+    /// Publishers of 300 kbit/s each.
+    #[arg(long, default_value_t = 100)]
+    publishers: usize,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,7 +47,23 @@ fn main() -> anyhow::Result<()> {
         let slope = slope(player, &args)?;
         measured(&format!("memory.process_bytes_per_{}_viewer", player.name()), slope);
     }
+    measured("memory.process_bytes_per_publisher_beyond_its_bounds", publisher(args.publishers)?);
     Ok(())
+}
+
+/// Bytes of resident memory for each of so many publishers, but for what its stream may hold.
+fn publisher(count: usize) -> anyhow::Result<f64> {
+    let server = Server::forebay(None, &[])?;
+    let before = rss_bytes(server.pid)?;
+    let clip = obs::light_clip()?;
+    let mut crowd = Crowd::start(server.rtmp_port, "cam", count, &clip)?;
+    crowd.publish(HISTORY)?;
+    let held = server.held_bytes()?;
+    let grown = rss_bytes(server.pid)?.saturating_sub(before);
+    drop(crowd);
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!("{count} publishers: {:.1} MiB, their streams {:.1} MiB", mib(grown), mib(held));
+    Ok(grown.saturating_sub(held) as f64 / count as f64)
 }
 
 /// Bytes of resident memory for one more player.
@@ -48,8 +73,7 @@ fn slope(player: Player, args: &Args) -> anyhow::Result<f64> {
     let _publisher = Running::start(&mut replay)?;
     let _before = watch(&server, player, BEFORE)?;
     wait_for(&server, BEFORE)?;
-    // Until the ring and the log are as large as they will be: 10 s of history.
-    sleep(Duration::from_secs(14));
+    sleep(HISTORY);
     let before = rss_bytes(server.pid)?;
     let _more = watch(&server, player, args.viewers)?;
     wait_for(&server, BEFORE + args.viewers)?;

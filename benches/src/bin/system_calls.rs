@@ -11,15 +11,19 @@ use anyhow::{Context as _, ensure};
 use clap::Parser;
 use comfy_table::{Table, presets};
 use forebay::flv::TagKind;
+use forebay_benches::join::{By, join};
 use forebay_benches::measured::{measured, unmeasured};
 use forebay_benches::obs;
 use forebay_benches::program::{Player, Running, recording};
 use forebay_benches::server::Server;
-use forebay_benches::strace::{self, Calls, Counting};
+use forebay_benches::strace::{self, Calls, Counting, Following};
 use serde_json::Value;
 
 const CLIP: &str = "obs-1080p30-cbr6000.flv";
 const COALESCE_MS: [u32; 3] = [0, 50, 350];
+const EPOLL_WAITING: [&str; 2] = ["epoll_wait", "epoll_pwait"];
+/// No keyframe of the recording is shorter, and nothing else that a joiner is sent is as long.
+const KEYFRAME_LEN_MIN: u64 = 10_000;
 const MIB: f64 = (1 << 20) as f64;
 /// Until players have what they were owed for joining.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -31,6 +35,10 @@ const EPOLL_WAITS: &str = "syscalls.epoll_waits_per_delivered_tag";
 const ARCHIVE: &str = "syscalls.archive_disk_calls_per_second";
 const RELAY: &str = "syscalls.relay_writes_per_second_at_50_ms";
 const FUTEXES: &str = "syscalls.futexes_per_delivered_tag";
+const UNTAKEN: &str = "syscalls.epoll_waits_per_second_of_a_stream_that_nobody_takes";
+const SEGMENTED: &str = "syscalls.epoll_waits_per_second_of_a_stream_in_segments";
+const RTMP_JOIN: &str = "syscalls.writes_before_the_keyframe_of_an_rtmp_join";
+const HTTP_JOIN: &str = "syscalls.writes_before_the_keyframe_of_an_http_flv_join";
 
 fn writes(player: Player, coalesce_ms: u32) -> String {
     format!("syscalls.writes_per_{}_viewer_second_at_{coalesce_ms}_ms", player.name())
@@ -53,9 +61,9 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if !strace::is_usable() {
         let reason = "strace is missing, or must not trace here";
-        [FLAT_OUT, REAL_TIME, EPOLL_WAITS, FUTEXES, ARCHIVE, RELAY]
-            .iter()
-            .for_each(|name| unmeasured(name, reason));
+        let calm = [FLAT_OUT, REAL_TIME, UNTAKEN, SEGMENTED, RTMP_JOIN, HTTP_JOIN];
+        let busy = [EPOLL_WAITS, FUTEXES, ARCHIVE, RELAY];
+        calm.iter().chain(&busy).for_each(|name| unmeasured(name, reason));
         for player in Player::ALL {
             COALESCE_MS.iter().for_each(|&ms| unmeasured(&writes(player, ms), reason));
         }
@@ -82,6 +90,18 @@ fn main() -> anyhow::Result<()> {
     note("real time, no players", format!("{} writes", publisher.sends()), &calls);
     measured(REAL_TIME, calls.receives() / publisher.sends());
 
+    for (name, set) in [(UNTAKEN, "hls.enabled=false"), (SEGMENTED, "hls.enabled=true")] {
+        let (calls, seconds) = without_players(set, args.seconds)?;
+        note(&format!("no players, {set}"), format!("{seconds:.1} s"), &calls);
+        measured(name, calls.of(&EPOLL_WAITING) / seconds);
+    }
+    for (name, by) in [(RTMP_JOIN, By::Rtmp), (HTTP_JOIN, By::Http)] {
+        match writes_before_keyframe(by)? {
+            Some(writes) => measured(name, writes as f64),
+            None => unmeasured(name, "no write was as long as a keyframe"),
+        }
+    }
+
     let tags_per_second = tags_per_second()?;
     for player in Player::ALL {
         for coalesce_ms in COALESCE_MS {
@@ -92,7 +112,7 @@ fn main() -> anyhow::Result<()> {
             measured(&writes(player, coalesce_ms), calls.sends() / viewer_seconds);
             if player == Player::Rtmp && coalesce_ms == 50 {
                 let delivered_tags = viewer_seconds * tags_per_second;
-                measured(EPOLL_WAITS, calls.of(&["epoll_wait", "epoll_pwait"]) / delivered_tags);
+                measured(EPOLL_WAITS, calls.of(&EPOLL_WAITING) / delivered_tags);
                 measured(FUTEXES, calls.of(&["futex"]) / delivered_tags);
             }
         }
@@ -136,6 +156,33 @@ fn real_time(seconds: u32) -> anyhow::Result<(Calls, Calls)> {
     let (publisher, _) = strace::run(&server.replay(recording(CLIP).as_os_str(), &arguments)?)?;
     let (calls, _) = strace.detach()?;
     Ok((calls, publisher))
+}
+
+/// A publisher in real time and nobody else: the server's calls, and in how many seconds.
+fn without_players(set: &str, seconds: u32) -> anyhow::Result<(Calls, f64)> {
+    let server = Server::forebay(None, &[set])?;
+    let mut replay = server.replay(recording(CLIP).as_os_str(), &["--loop"])?;
+    let _publisher = Running::start(&mut replay)?;
+    sleep(SETTLE);
+    let strace = Counting::attach(server.pid)?;
+    sleep(Duration::from_secs(seconds.into()));
+    let (calls, took) = strace.detach()?;
+    Ok((calls, took.as_secs_f64()))
+}
+
+/// How often the server writes before it writes a keyframe to who joins.
+fn writes_before_keyframe(by: By) -> anyhow::Result<Option<usize>> {
+    let server = Server::forebay(None, &["hls.enabled=false"])?;
+    let mut replay = server.replay(recording(CLIP).as_os_str(), &["--loop"])?;
+    let _publisher = Running::start(&mut replay)?;
+    sleep(SETTLE);
+    let port = match by {
+        By::Rtmp => server.rtmp_port,
+        By::Http => server.http_port.context("it has one")?,
+    };
+    let strace = Following::attach(server.pid)?;
+    join(by, port, "obs")?;
+    Ok(strace.detach()?.sends_before(KEYFRAME_LEN_MIN))
 }
 
 /// Players in real time: the server's calls, and in how many seconds.
