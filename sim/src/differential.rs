@@ -14,7 +14,7 @@ use crate::ledger::{Connection, GotTag, Matched, PublishedTag, same_content};
 use crate::plan::Plan;
 use crate::report::{Outcome, limits};
 use crate::run::{self, RunError};
-use crate::tag::{Kind, Role};
+use crate::tag::{Kind, Role, TagSeen};
 use crate::time::SimTime;
 use crate::trace::{What, Who};
 
@@ -258,7 +258,10 @@ fn same_tags(
         tags.filter(|(.., tag)| kind.is_none_or(|kind| tag.tag.kind == kind)).collect()
     }
     let (a, b) = (of_kind(with, kind), of_kind(without, kind));
-    let odd = a.iter().zip(&b).position(|(a, b)| (a.1, a.2.tag) != (b.1, b.2.tag));
+    let is_same = |a: &(usize, usize, &PublishedTag), b: &(usize, usize, &PublishedTag)| {
+        a.1 == b.1 && (a.2.tag == b.2.tag || a.1 > 0 && is_resumed(run, &a.2.tag, &b.2.tag))
+    };
+    let odd = a.iter().zip(&b).position(|(a, b)| !is_same(a, b));
     let is_cut_off = |place: usize| {
         let longer = if a.len() > b.len() { &a } else { &b };
         longer.get(place).is_none_or(|(.., tag)| tag.at + BORDER >= run.end())
@@ -272,6 +275,16 @@ fn same_tags(
     };
     let place = a.get(odd).map_or(with.tags.len(), |tag| tag.0);
     Some((place, format!("{} with it, {} without", line(a.get(odd)), line(b.get(odd)))))
+}
+
+/// Whether two tags of a publisher that returned differ at most by when what came before was read:
+/// its time goes on from there.
+fn is_resumed(run: &Judged<'_>, a: &TagSeen, b: &TagSeen) -> bool {
+    let apart = run.limits.out_of_step + run.limits.tick;
+    let ms = (a.timestamp_ms.wrapping_sub(b.timestamp_ms) as i32).unsigned_abs();
+    !run.limits.out_of_step.is_zero()
+        && same_content(a, b)
+        && Duration::from_millis(ms.into()) <= apart
 }
 
 /// No tag may enter earlier without viewers: it would have waited for one.
@@ -307,6 +320,7 @@ fn compare_viewers(
     for connection in without.ledger.connections.iter().rev() {
         others.entry(without.trace.name(connection.who)).or_default().push(connection);
     }
+    let has_returned = with.ledger.topics.iter().any(|topic| topic.sessions.len() > 1);
     with.ledger.connections.iter().find_map(|connection| {
         let name = with.trace.name(connection.who);
         let other = others.get_mut(name).and_then(Vec::pop);
@@ -321,7 +335,9 @@ fn compare_viewers(
         let (a, b) = (behind(&connection.got), behind(other.map_or(&[], |other| &other.got)));
         let odd = a.iter().zip(&b).position(|(a, b)| {
             let apart = a.at.since(b.at) + b.at.since(a.at);
-            let is_same = a.tag == b.tag || seam.is_some() && is_opening(a, b);
+            let is_same = a.tag == b.tag
+                || seam.is_some() && is_opening(a, b)
+                || has_returned && is_resumed(with, &a.tag, &b.tag);
             !is_same || tick.is_some_and(|tick| apart > tick)
         });
         let over = other.map_or(SimTime::MAX, Connection::over_at).min(connection.over_at());

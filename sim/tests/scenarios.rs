@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use forebay_sim::differential::{self, Removed};
 use forebay_sim::plan::Plan;
 use forebay_sim::report::{self, Outcome};
 use forebay_sim::scenario::{self, Scenario};
@@ -119,5 +120,10 @@ fn kept_plans() {
         let outcome = report::run_and_judge(&plan);
         let outcome = outcome.unwrap_or_else(|error| panic!("{name}: {error}"));
         must_hold(&outcome, &format!("cargo sim replay {name}"));
+        // A rule about two runs needs both.
+        let is_broken = |removed: &Removed| plan.title.starts_with(removed.difference().name);
+        let differences = differential::judge_twins(&outcome, is_broken);
+        let differences = differences.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(differences.is_empty(), "{name}: {differences:?}");
     }
 }

@@ -134,6 +134,9 @@ fn resegmented(plan: &Plan) -> Option<Plan> {
     // are more than a parser may hold, and are refused.
     let is_huge = |quirk: &Quirk| matches!(quirk, Quirk::Huge { .. });
     let has_huge = publishes(plan).any(|(_, publish)| publish.quirks.iter().any(is_huge));
+    if has_huge && was_cut {
+        return None;
+    }
     let max = [if has_huge { 1_000 } else { 7 }, 100, 1_000]
         [random::stream(plan.seed, "twin/segment").usize(..3)];
     for line in &mut twin.lines {

@@ -289,3 +289,13 @@ fn a_publisher_to_whom_something_is_done_is_not_cut_otherwise() {
     assert_eq!(rules("2.000 studio cut for 1.000\n"), ["I5"]);
     assert_eq!(rules("2.000 studio link segment 7 for 1.000\n"), ["I2", "I5"]);
 }
+
+#[test]
+fn megabytes_in_tiny_pieces_are_refused_and_so_not_compared_with_others() {
+    let of_huge = |link| {
+        let publish = "0.100 barn publish live/b obs-360p30-base quirk huge 2359869 B every 2";
+        rules(&format!("{publish}{link}\n"))
+    };
+    assert_eq!(of_huge(""), ["I2", "I5"]);
+    assert_eq!(of_huge(" link up segment 5"), ["I5"]);
+}
