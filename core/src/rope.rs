@@ -30,18 +30,16 @@ pub(crate) fn count_copied(len: usize) {
 /// received in several pieces has, returns to the pool it came from.
 #[derive(Clone, Default)]
 pub struct Rope {
-    runs: Runs,
+    /// All there is of nearly every payload: it was received in one piece. Empty if there are many.
+    ///
+    /// Not a variant beside them: what is moved as often as this is, is to be moved by its fields.
+    one: Run,
+    many: Many,
 }
 
+/// Memory of a rope's own, if it has several runs; shared by its clones.
 #[derive(Clone, Default)]
-enum Runs {
-    /// The empty payload.
-    #[default]
-    None,
-    /// Nearly every payload was received in one piece.
-    One(Run),
-    Many(Arc<Inner>),
-}
+struct Many(Option<Arc<Inner>>);
 
 #[derive(Default)]
 struct Inner {
@@ -56,7 +54,7 @@ struct Inner {
 ///
 /// One run describes a keyframe cut into a thousand chunks, where a slice per chunk would cost
 /// 32 bytes and a reference count each.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Run {
     bytes: Bytes,
     first: u32,
@@ -67,6 +65,8 @@ struct Run {
 }
 
 impl Run {
+    const EMPTY: Self = Self { bytes: Bytes::new(), first: 0, stride: 0, gap: 0, len: 0 };
+
     fn whole(bytes: Bytes) -> Self {
         let len = bytes.len() as u32;
         Self { bytes, first: len, stride: 0, gap: 0, len }
@@ -91,16 +91,19 @@ impl Run {
 impl Rope {
     /// The empty payload.
     pub const fn new() -> Self {
-        Self { runs: Runs::None }
+        Self { one: Run::EMPTY, many: Many(None) }
+    }
+
+    /// `len` payload bytes in chunks of `chunk_size`, with headers of one byte between them.
+    #[inline(always)]
+    pub(crate) fn chunks(bytes: Bytes, len: usize, chunk_size: usize) -> Self {
+        let (len, stride) = (len as u32, chunk_size as u32);
+        Self { one: Run { bytes, first: len.min(stride), stride, gap: 1, len }, many: Many(None) }
     }
 
     /// Bytes in all slices.
     pub fn len(&self) -> usize {
-        match &self.runs {
-            Runs::None => 0,
-            Runs::One(run) => run.len as usize,
-            Runs::Many(inner) => inner.len,
-        }
+        self.many.0.as_ref().map_or(self.one.len as usize, |many| many.len)
     }
 
     /// Whether there is no byte.
@@ -109,10 +112,10 @@ impl Rope {
     }
 
     fn runs(&self) -> &[Run] {
-        match &self.runs {
-            Runs::None => &[],
-            Runs::One(run) => std::slice::from_ref(run),
-            Runs::Many(inner) => &inner.runs,
+        match &self.many.0 {
+            Some(many) => &many.runs,
+            None if self.one.len == 0 => &[],
+            None => std::slice::from_ref(&self.one),
         }
     }
 
@@ -143,9 +146,8 @@ impl Rope {
     /// For headers of a few bytes; it is not counted as a copy of the payload.
     pub fn read_at(&self, start: usize, out: &mut [u8]) -> usize {
         // Headers are in front, and nearly always in one piece.
-        if let Runs::One(run) = &self.runs
-            && start + out.len() <= run.first as usize
-            && let Some(bytes) = run.bytes.get(start..start + out.len())
+        if start + out.len() <= self.one.first as usize
+            && let Some(bytes) = self.one.bytes.get(start..start + out.len())
         {
             out.copy_from_slice(bytes);
             return out.len();
@@ -216,12 +218,9 @@ impl Rope {
     }
 }
 
-impl Drop for Rope {
+impl Drop for Many {
     fn drop(&mut self) {
-        if !matches!(self.runs, Runs::Many(_)) {
-            return;
-        }
-        let Runs::Many(mut arc) = std::mem::take(&mut self.runs) else { return };
+        let Some(mut arc) = self.0.take() else { return };
         // Two last clones dropped at the same moment both fail here: then the memory is freed
         // instead of recycled, and nothing else is lost.
         let Some(inner) = Arc::get_mut(&mut arc) else { return };
@@ -233,9 +232,9 @@ impl Drop for Rope {
 }
 
 impl From<Bytes> for Rope {
+    #[inline(always)]
     fn from(bytes: Bytes) -> Self {
-        let runs = if bytes.is_empty() { Runs::None } else { Runs::One(Run::whole(bytes)) };
-        Self { runs }
+        Self { one: Run::whole(bytes), many: Many(None) }
     }
 }
 
@@ -330,25 +329,18 @@ impl RopeBuilder {
     }
 
     fn append(&mut self, run: Run, memory: impl FnOnce() -> Arc<Inner>) {
-        let runs = &mut self.rope.runs;
-        match runs {
-            Runs::None => *runs = Runs::One(run),
-            Runs::One(_) => {
-                let Runs::One(first) = std::mem::replace(runs, Runs::Many(memory())) else {
-                    return;
-                };
-                self.append_to_many(first);
-                self.append_to_many(run);
-            }
-            Runs::Many(_) => self.append_to_many(run),
+        let Rope { one, many: Many(many) } = &mut self.rope;
+        if many.is_none() && one.len == 0 {
+            *one = run;
+            return;
         }
-    }
-
-    fn append_to_many(&mut self, run: Run) {
-        if let Runs::Many(inner) = &mut self.rope.runs {
-            let inner = Arc::get_mut(inner).expect("a rope in the making has one owner");
-            inner.len += run.len as usize;
-            inner.runs.push(run);
+        let inner = Arc::get_mut(many.get_or_insert_with(memory));
+        let inner = inner.expect("a rope in the making has one owner");
+        for run in [std::mem::take(one), run] {
+            if run.len > 0 {
+                inner.len += run.len as usize;
+                inner.runs.push(run);
+            }
         }
     }
 

@@ -193,9 +193,60 @@ impl ChunkReader {
     /// `Ok(None)` means that all of `input` was taken and the message goes on in what comes next.
     /// Set Chunk Size and Abort have taken effect when they are returned. After an error the
     /// connection is of no further use.
+    // Inlined, and with a message made in two places: so its fields stay in registers until somebody
+    // keeps it. Moved through memory field by field, it costs as much again as parsing it.
+    #[inline(always)]
     pub fn read(&mut self, input: &mut Bytes) -> Result<Option<Message>, ChunkError> {
+        if let Some((index, chunks, len)) = self.take_whole(input) {
+            let ChunkStream { csid, type_id, stream_id, timestamp, .. } = self.streams[index];
+            let payload = Rope::chunks(chunks, len, self.chunk_size);
+            return Ok(Some(Message { csid, type_id, stream_id, timestamp, payload }));
+        }
+        let Some((index, payload)) = self.take_any(input)? else { return Ok(None) };
+        let ChunkStream { csid, type_id, stream_id, timestamp, .. } = self.streams[index];
+        Ok(Some(Message { csid, type_id, stream_id, timestamp, payload }))
+    }
+
+    /// A message that is all there, with no other unfinished, and with headers of one byte between its
+    /// chunks: nearly every one is. It is one slice; the chunk stream it is of, the chunks behind its
+    /// header, and how many bytes of them are payload.
+    #[inline(always)]
+    fn take_whole(&mut self, input: &mut Bytes) -> Option<(usize, Bytes, usize)> {
+        if self.unfinished > 0 || self.cut.len > 0 {
+            return None;
+        }
+        // What is wrong with it is said when it is looked at again.
+        let header = self.parse_header(input, self.offset).ok()??;
+        let index = header.index?;
+        let (chunk_size, len) = (self.chunk_size, header.message_len);
+        let chunk_count = if len <= chunk_size { 1 } else { len.div_ceil(chunk_size) };
+        let end = header.len + len + chunk_count - 1;
+        let is_one_byte = header.csid < 64 && header.extended.is_none();
+        if !is_one_byte || is_control(header.type_id) || end > input.len() {
+            return None;
+        }
+        let continuation = 0xC0 | header.csid as u8;
+        let mut chunk_end = header.len + chunk_size;
+        while chunk_end < end {
+            if input[chunk_end] != continuation {
+                return None;
+            }
+            chunk_end += 1 + chunk_size;
+        }
+        self.last = index;
+        let stream = &mut self.streams[index];
+        stream.extended = None;
+        stream.begin_message(&header);
+        let chunks = input.slice(header.len..end);
+        self.consume(input, end);
+        Some((index, chunks, len))
+    }
+
+    /// Takes whatever there is until a message is complete: its chunk stream, and its payload.
+    #[inline(never)]
+    fn take_any(&mut self, input: &mut Bytes) -> Result<Option<(usize, Rope)>, ChunkError> {
         loop {
-            let message = match self.state {
+            match self.state {
                 _ if input.is_empty() => return self.check_buffered().map(|()| None),
                 State::Header => {
                     let Some(header) = self.take_header(input)? else {
@@ -204,28 +255,22 @@ impl ChunkReader {
                     };
                     let offset = self.offset + header.len as u64;
                     let index = self.apply_header(&header, offset)?;
-                    if !self.is_whole(index, &header, input.len() - header.len) {
-                        let left = self.begin_chunk(index, &header, offset);
-                        self.state = State::Payload { index, left };
-                        self.consume(input, header.len);
-                        continue;
-                    }
-                    self.take_whole(index, &header, input)
+                    let left = self.begin_chunk(index, &header, offset);
+                    self.state = State::Payload { index, left };
+                    self.consume(input, header.len);
                 }
                 State::Payload { index, left } => match self.take_chunks(input, index, left) {
-                    Some(message) => message,
-                    None if self.state == State::Header => continue,
+                    Some(payload) => return self.taken(index, payload).map(Some),
+                    None if self.state == State::Header => {}
                     None => return self.check_buffered().map(|()| None),
                 },
-            };
-            self.apply(&message)?;
-            return Ok(Some(message));
+            }
         }
     }
 
     /// What is there of a chunk with `left` bytes to come, and of those behind it that go on with its
-    /// message at once. The message if it is complete; if not, the state says what comes next.
-    fn take_chunks(&mut self, input: &mut Bytes, index: usize, left: usize) -> Option<Message> {
+    /// message at once. Its payload if it is complete; if not, the state says what comes next.
+    fn take_chunks(&mut self, input: &mut Bytes, index: usize, left: usize) -> Option<Rope> {
         // Offsets into `input`. Slices of it are taken as late as possible: one per run.
         let mut run = Run::new(index);
         let mut end = self.take_payload(input, 0, left, &mut run);
@@ -340,35 +385,53 @@ impl ChunkReader {
             (0 | 1, _) => return Ok(None),
             (csid, _) => (u32::from(csid), 1),
         };
-        let message_header_len = [11, 7, 3, 0][fmt as usize];
-        let Some(fields) = input.get(basic_len..basic_len + message_header_len) else {
-            return Ok(None);
-        };
         let index = self.index_of(csid);
         let previous = index.map(|index| &self.streams[index]);
-        let rest = &input[basic_len + message_header_len..];
-        let u24 = |at: usize| u32::from_be_bytes([0, fields[at], fields[at + 1], fields[at + 2]]);
-
+        // What it leaves out is as before. Some peers begin with type 1: the stream id is 0 then.
+        let (message_len, type_id, stream_id) = previous
+            .map_or((0, 0, 0), |stream| (stream.message_len, stream.type_id, stream.stream_id));
         let mut header = ChunkHeader {
             fmt,
             csid,
             index,
-            len: basic_len + message_header_len,
+            len: 0,
             time: 0,
             extended: None,
-            message_len: 0,
-            type_id: 0,
-            stream_id: 0,
+            message_len,
+            type_id,
+            stream_id,
         };
-        if fmt < 3 {
-            header.time = u24(0);
-            if header.time == EXTENDED {
-                let Some(field) = rest.first_chunk() else { return Ok(None) };
-                header.time = u32::from_be_bytes(*field);
-                header.extended = Some(header.time);
-                header.len += 4;
+        let rest = match (fmt, &input[basic_len..]) {
+            (0, [t0, t1, t2, l0, l1, l2, type_id, s0, s1, s2, s3, rest @ ..]) => {
+                header.time = u24(t0, t1, t2);
+                header.message_len = u24(l0, l1, l2) as usize;
+                header.type_id = *type_id;
+                // The one little-endian field of the protocol (RTMP 5.3.1.2.5).
+                header.stream_id = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
+                rest
             }
-        } else if let Some(value) = previous.and_then(|stream| stream.extended) {
+            (1, [t0, t1, t2, l0, l1, l2, type_id, rest @ ..]) => {
+                header.time = u24(t0, t1, t2);
+                header.message_len = u24(l0, l1, l2) as usize;
+                header.type_id = *type_id;
+                rest
+            }
+            (2, [t0, t1, t2, rest @ ..]) => {
+                header.time = u24(t0, t1, t2);
+                rest
+            }
+            (3, rest) => rest,
+            _ => return Ok(None),
+        };
+        header.len = input.len() - rest.len();
+        if fmt < 3 && header.time == EXTENDED {
+            let Some(field) = rest.first_chunk() else { return Ok(None) };
+            header.time = u32::from_be_bytes(*field);
+            header.extended = Some(header.time);
+            header.len += 4;
+        } else if fmt == 3
+            && let Some(value) = previous.and_then(|stream| stream.extended)
+        {
             // RTMP 5.3.1.3 wants it repeated, and some peers leave it out. So it is only taken
             // if it is what it must be; the first byte that differs is payload.
             let expected = value.to_be_bytes();
@@ -378,25 +441,8 @@ impl ChunkReader {
             }
             header.len += if rest.starts_with(&expected) { 4 } else { 0 };
         }
-        match (fmt, previous) {
-            (0 | 1, _) => {
-                header.message_len = u24(3) as usize;
-                header.type_id = fields[6];
-                header.stream_id = match fmt {
-                    // The one little-endian field of the protocol (RTMP 5.3.1.2.5).
-                    0 => u32::from_le_bytes([fields[7], fields[8], fields[9], fields[10]]),
-                    // Some peers begin with type 1: the stream id they leave out is 0.
-                    _ => previous.map_or(0, |stream| stream.stream_id),
-                };
-            }
-            (_, Some(stream)) => {
-                header.message_len = stream.message_len;
-                header.type_id = stream.type_id;
-                header.stream_id = stream.stream_id;
-            }
-            (_, None) => {
-                return Err(ChunkError::NoPreviousHeader { offset, csid, fmt });
-            }
+        if fmt > 1 && previous.is_none() {
+            return Err(ChunkError::NoPreviousHeader { offset, csid, fmt });
         }
         if header.message_len > self.limits.message_len_max {
             let (len, max) = (header.message_len, self.limits.message_len_max);
@@ -426,23 +472,6 @@ impl ChunkReader {
             return Err(ChunkError::TooManyUnfinishedMessages { offset, max });
         }
         Ok(index)
-    }
-
-    /// Whether a message begins behind this header that is one chunk, and all of it is there.
-    fn is_whole(&self, index: usize, header: &ChunkHeader, available: usize) -> bool {
-        self.streams[index].unfinished.is_none()
-            && header.message_len <= self.chunk_size.min(available)
-    }
-
-    /// Nearly every message is one: it is never unfinished.
-    fn take_whole(&mut self, index: usize, header: &ChunkHeader, input: &mut Bytes) -> Message {
-        let stream = &mut self.streams[index];
-        stream.begin_message(header);
-        let end = header.len + header.message_len;
-        let mut payload = input.split_to(end);
-        payload.advance(header.len);
-        self.offset += end as u64;
-        stream.message(payload.into())
     }
 
     /// Begins a chunk, and its message if it has not begun. Says how long the chunk's payload is.
@@ -506,11 +535,22 @@ impl ChunkReader {
         self.offset += len as u64;
     }
 
-    fn finish(&mut self, index: usize) -> Message {
-        let stream = &mut self.streams[index];
+    fn finish(&mut self, index: usize) -> Rope {
         self.unfinished -= 1;
-        let unfinished = stream.unfinished.take();
-        stream.message(unfinished.map_or_else(Rope::new, |unfinished| unfinished.rope.finish()))
+        let unfinished = self.streams[index].unfinished.take();
+        unfinished.map_or_else(Rope::new, |unfinished| unfinished.rope.finish())
+    }
+
+    /// What a payload that is complete does to the reader itself.
+    #[inline(always)]
+    fn taken(&mut self, index: usize, payload: Rope) -> Result<(usize, Rope), ChunkError> {
+        let type_id = self.streams[index].type_id;
+        if is_control(type_id) {
+            self.apply(type_id, &payload)?;
+        }
+        // A finished message may leave others waiting in blocks that it pins no more.
+        self.check_buffered()?;
+        Ok((index, payload))
     }
 
     fn check_buffered(&self) -> Result<(), ChunkError> {
@@ -529,17 +569,13 @@ impl ChunkReader {
     }
 
     /// Set Chunk Size and Abort change how the very next chunk is read.
-    fn apply(&mut self, message: &Message) -> Result<(), ChunkError> {
-        let Message { type_id, payload, .. } = message;
-        if !matches!(*type_id, message_type::SET_CHUNK_SIZE | message_type::ABORT) {
-            // A finished message may leave others waiting in blocks that it pins no more.
-            return self.check_buffered();
-        }
+    #[cold]
+    fn apply(&mut self, type_id: u8, payload: &Rope) -> Result<(), ChunkError> {
         let Some(value) = payload.first_chunk().map(u32::from_be_bytes) else {
-            let (offset, type_id, len) = (self.offset, *type_id, payload.len());
+            let (offset, len) = (self.offset, payload.len());
             return Err(ChunkError::ControlTooShort { offset, type_id, len });
         };
-        if *type_id == message_type::SET_CHUNK_SIZE {
+        if type_id == message_type::SET_CHUNK_SIZE {
             if value == 0 || value > i32::MAX as u32 {
                 return Err(ChunkError::ChunkSizeOutOfRange { offset: self.offset, size: value });
             }
@@ -554,16 +590,6 @@ impl ChunkReader {
 }
 
 impl ChunkStream {
-    fn message(&self, payload: Rope) -> Message {
-        Message {
-            csid: self.csid,
-            type_id: self.type_id,
-            stream_id: self.stream_id,
-            timestamp: self.timestamp,
-            payload,
-        }
-    }
-
     /// All of the header of a chunk that goes on with a message here, if that is one byte.
     fn continuation(&self) -> Option<u8> {
         let is_one_byte = (2..64).contains(&self.csid) && self.extended.is_none();
@@ -587,6 +613,16 @@ impl ChunkStream {
         self.type_id = header.type_id;
         self.stream_id = header.stream_id;
     }
+}
+
+/// Three bytes on the wire.
+fn u24(high: &u8, middle: &u8, low: &u8) -> u32 {
+    u32::from_be_bytes([0, *high, *middle, *low])
+}
+
+/// Whether a message is the reader's own business.
+fn is_control(type_id: u8) -> bool {
+    matches!(type_id, message_type::SET_CHUNK_SIZE | message_type::ABORT)
 }
 
 /// How many of the chunks at the front of `input`, at most `max`, are there in full and have the
