@@ -5,7 +5,8 @@
 //! does: others what came as it came, in pieces as long as the reads of the recording were, ours what
 //! came within a tick; `forebay_as_it_came` is ours with their reads. A copy stands for `recv`; what the
 //! copies alone take is measured beside (`receive`) and taken off all figures. What others give is joined, each
-//! message a piece of memory of its own; ours gives ropes, as in the server.
+//! message a piece of memory of its own; ours gives ropes, as in the server. All take turns, twice, and the
+//! least counts: what is left of ours is less than what receiving varies by while others use the memory.
 //!
 //! Before the clock starts, all have found the same number of messages and payload bytes. rml_rtmp
 //! panics where an encoder begins a message on one chunk stream inside another's; these three do not.
@@ -40,6 +41,9 @@ const STREAMS: [(&str, &str); 3] = [
     ("librtmp", "gst-librtmp-360p30"),
 ];
 
+/// What is behind a group's name.
+const TURNS: [&str; 2] = ["", "_again"];
+
 /// What all of them do first.
 const RECEIVE: &str = "receive";
 const OURS: &str = "forebay";
@@ -53,11 +57,13 @@ fn main() -> anyhow::Result<()> {
     for (encoder, recording) in STREAMS {
         let stream = Stream::repeated(recording, STREAM_LEN)?;
         agree(&stream)?;
-        let mut group = criterion.benchmark_group(format!("parse_{encoder}"));
-        group.throughput(Throughput::Bytes(stream.len() as u64));
-        time(&mut group, &stream);
-        group.finish();
-        let received = cpu::median_ns(&format!("parse_{encoder}"), RECEIVE)?;
+        for turn in TURNS {
+            let mut group = criterion.benchmark_group(format!("parse_{encoder}{turn}"));
+            group.throughput(Throughput::Bytes(stream.len() as u64));
+            time(&mut group, &stream);
+            group.finish();
+        }
+        let received = least_ns(&format!("parse_{encoder}"), RECEIVE)?;
         let as_it_came = compare(encoder, stream.len(), received, AS_IT_CAME, &OTHERS)?;
         let chart = compare(encoder, stream.len(), received, OURS, &OTHERS)?;
         figures.push((encoder, chart.1, as_it_came.1));
@@ -69,11 +75,13 @@ fn main() -> anyhow::Result<()> {
     ))?);
     let (ours, theirs) = (forebay_tags(&file)?, scuffle_tags(&file)?);
     ensure!(ours == theirs, "{ours:?} and {theirs:?}");
-    let mut group = criterion.benchmark_group("parse_flv");
-    group.throughput(Throughput::Bytes(file.len() as u64));
-    group.bench_function(OURS, |bencher| bencher.iter(|| forebay_tags(&file)));
-    group.bench_function("scuffle-flv", |bencher| bencher.iter(|| scuffle_tags(&file)));
-    group.finish();
+    for turn in TURNS {
+        let mut group = criterion.benchmark_group(format!("parse_flv{turn}"));
+        group.throughput(Throughput::Bytes(file.len() as u64));
+        group.bench_function(OURS, |bencher| bencher.iter(|| forebay_tags(&file)));
+        group.bench_function("scuffle-flv", |bencher| bencher.iter(|| scuffle_tags(&file)));
+        group.finish();
+    }
     let (_, flv) = compare("flv", file.len(), 0.0, OURS, &["scuffle-flv"])?;
     let title = "RTMP chunks to messages: GB per CPU second";
     println!("chart: {}", charts::bars("parse.svg", title, &charts)?.display());
@@ -106,6 +114,12 @@ fn time(group: &mut BenchmarkGroup<'_, CpuTime>, stream: &Stream) {
     group.bench_function(OTHERS[2], |bencher| bencher.iter(|| shiguredo_rtmp(stream)));
 }
 
+/// The least of all turns.
+fn least_ns(group: &str, name: &str) -> anyhow::Result<f64> {
+    let turns = TURNS.map(|turn| cpu::least_ns(&format!("{group}{turn}"), name));
+    turns.into_iter().try_fold(f64::INFINITY, |least, ns| Ok(least.min(ns?)))
+}
+
 /// What is beyond receiving: the chart's bars, and how many times as fast as the fastest other one we are.
 fn compare(
     encoder: &str,
@@ -115,8 +129,12 @@ fn compare(
     others: &[&str],
 ) -> anyhow::Result<(Group, f64)> {
     let group = format!("parse_{encoder}");
-    let net_ns = |name| anyhow::Ok(cpu::median_ns(&group, name)? - received_ns);
+    let net_ns = |name| anyhow::Ok(least_ns(&group, name)? - received_ns);
     let ours_ns = net_ns(ours)?;
+    ensure!(
+        ours_ns > 0.0,
+        "{group}: {ours} took no longer than receiving; is something else running?"
+    );
     let mut fastest = f64::INFINITY;
     let mut bars = Vec::new();
     for name in [&[ours], others].concat() {
