@@ -277,6 +277,21 @@ fn ch_5_a_stream_goes_on_at_4_h_39_min() {
 }
 
 #[test]
+fn ch_5_nothing_is_repeated_behind_a_header_without_the_field() {
+    // Payloads that look like the field that was there before.
+    let body = vec![1, 0, 0, 0, 7];
+    let got = messages(&[
+        type_0(4, 0x100_0000, 5, 8, 1),
+        body.clone(),
+        type_1(4, 20, 5, 8),
+        body.clone(),
+        type_3(4, None),
+        body.clone(),
+    ]);
+    assert_eq!(got.iter().map(|message| &message.body).collect::<Vec<_>>(), [&body; 3]);
+}
+
+#[test]
 fn ch_5_type_3_that_repeats_is_read() {
     let time = 0x0200_0001;
     let sent = [video(6, time, 400), video(6, time, 129)];

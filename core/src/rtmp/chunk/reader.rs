@@ -247,7 +247,10 @@ impl ChunkReader {
     fn take_any(&mut self, input: &mut Bytes) -> Result<Option<(usize, Rope)>, ChunkError> {
         loop {
             match self.state {
-                _ if input.is_empty() => return self.check_buffered().map(|()| None),
+                // An empty message waits for nothing.
+                State::Header | State::Payload { left: 1.., .. } if input.is_empty() => {
+                    return self.check_buffered().map(|()| None);
+                }
                 State::Header => {
                     let Some(header) = self.take_header(input)? else {
                         self.consume(input, input.len());
