@@ -182,6 +182,8 @@ fn writes_before_keyframe(by: By) -> anyhow::Result<Option<usize>> {
     };
     let strace = Following::attach(server.pid)?;
     join(by, port, "obs")?;
+    // The player has the keyframe before the call that wrote it has returned, and is written down.
+    sleep(SETTLE);
     Ok(strace.detach()?.sends_before(KEYFRAME_LEN_MIN))
 }
 
