@@ -56,29 +56,18 @@ pub(crate) fn criterion() -> Criterion<CpuTime> {
         .configure_from_args()
 }
 
-/// Median of the run that has just ended, in nanoseconds.
-#[allow(dead_code, reason = "each bench has its own copy of this file, and wants one of the two")]
-pub(crate) fn median_ns(group: &str, function: &str) -> anyhow::Result<f64> {
-    let estimates = found(group, function, "estimates.json")?;
-    estimates["median"]["point_estimate"].as_f64().context("criterion found no median")
-}
-
-/// The least of its samples, in nanoseconds: what it takes when nobody else wants the memory.
-#[allow(dead_code, reason = "each bench has its own copy of this file, and wants one of the two")]
+/// The least sample of the run that has just ended, in nanoseconds: what it takes when nobody else
+/// wants the memory.
 pub(crate) fn least_ns(group: &str, function: &str) -> anyhow::Result<f64> {
-    let sample = found(group, function, "sample.json")?;
+    let path = folder().join("criterion").join(group).join(function).join("new/sample.json");
+    let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let sample: serde_json::Value = serde_json::from_slice(&text)?;
     let numbers = |name: &str| {
         let numbers = sample[name].as_array().into_iter().flatten();
         numbers.filter_map(serde_json::Value::as_f64).collect::<Vec<_>>()
     };
     let samples = numbers("times").into_iter().zip(numbers("iters"));
     samples.map(|(ns, count)| ns / count).reduce(f64::min).context("criterion took no samples")
-}
-
-fn found(group: &str, function: &str, file: &str) -> anyhow::Result<serde_json::Value> {
-    let path = folder().join("criterion").join(group).join(function).join("new").join(file);
-    let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    Ok(serde_json::from_slice(&text)?)
 }
 
 /// Three digits: the others are noise.

@@ -3,7 +3,7 @@
 //! Real: the server on loopback, in one thread whose CPU time is read when it ends, system calls included.
 //! OBS's recorded bytes are sent as they were, at their times; one viewer takes them by HTTP-FLV, so that it is
 //! publish to delivery. Simulated: the simulator's scenario `reference`, which has eight viewers, the network and
-//! the judges in it; how many of its seconds a CPU second plays.
+//! the judges in it; how many of its seconds a CPU second plays, in the fastest of five.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,6 +22,7 @@ use forebay_benches::measured::measured;
 use tokio::sync::oneshot;
 
 const RECORDING: &str = "obs-publish-720p30";
+const SIMULATIONS: usize = 5;
 const PLAY: &[u8] = b"GET /live/KEY.flv HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Measures the server's CPU time per stream-second, and the simulator's speed.
@@ -53,9 +54,15 @@ fn main() -> anyhow::Result<()> {
     );
     if !args.real_only {
         let scenario = forebay_sim::scenario::find("reference").map_err(|error| anyhow!(error))?;
-        let outcome = scenario.play(1)?;
-        ensure!(outcome.violations.is_empty(), "the simulation found {:?}", outcome.violations);
-        measured("simulator.simulated_s_per_cpu_s", round(outcome.run.speed()));
+        let mut fastest = 0.0_f64;
+        // The first one also faults its memory in, and others who use the memory only slow it down.
+        for _ in 0..SIMULATIONS {
+            let outcome = scenario.play(1)?;
+            ensure!(outcome.violations.is_empty(), "the simulation found {:?}", outcome.violations);
+            println!("simulated seconds per CPU second {:.1}", outcome.run.speed());
+            fastest = fastest.max(outcome.run.speed());
+        }
+        measured("simulator.simulated_s_per_cpu_s", round(fastest));
     }
     Ok(())
 }

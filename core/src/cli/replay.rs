@@ -53,7 +53,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(15);
 pub(crate) struct Arguments {
     /// An FLV file or a `.rtmpcap` capture. Which one, its first bytes tell.
     file: PathBuf,
-    /// rtmp://HOST[:PORT]/APP/NAME[?QUERY]; the port is 1935 unless it is said.
+    /// rtmp://HOST[:PORT]/APP/NAME[?QUERY]; the port is 1935 unless it is said. A capture keeps the
+    /// app and the name that it was recorded with: they are in its bytes.
     #[arg(value_parser = parse_url)]
     url: Url,
     /// `realtime`, a factor such as `x4` or `x0.5`, or `max`: as fast as the server takes it.
